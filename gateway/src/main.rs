@@ -1,0 +1,2 @@
+//! The binary `causeway`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Pure protocol code of causeway.
