@@ -1,5 +1,21 @@
 //! Identities and certificates of causeway: a library, and the offline tool `causeway-pki`.
+//!
+//! - [`identity`]: trust domains and SPIFFE ids.
+//! - [`bundle`], [`crl`]: whom to believe about which trust domain.
+//! - [`credentials`]: our own certificate and key.
+//! - [`verify`]: the one place where a peer is let in or refused.
+//! - [`tls`]: that verifier as rustls configurations for tunnels.
 
+pub mod bundle;
+pub mod certificate;
+pub mod credentials;
+pub mod crl;
 pub mod identity;
+pub mod tls;
+pub mod verify;
 
+pub use bundle::{TrustBundle, TrustBundles};
+pub use credentials::Credentials;
 pub use identity::{Identity, IdentityError, TrustDomain};
+pub use tls::TunnelTls;
+pub use verify::{Role, Trust, VerifyError, verify_peer};
