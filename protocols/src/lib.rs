@@ -11,6 +11,7 @@ pub mod http1;
 pub mod name;
 pub mod status;
 pub mod target;
+pub mod tunnel;
 pub mod websocket;
 
 pub use call::{CallHead, End, Length, Protocol, ReplyHead, Scheme};
