@@ -1,3 +1,4 @@
 //! The gateway as a library.
 
+pub mod demo;
 pub mod route;

@@ -2,7 +2,7 @@
 //! passed through.
 
 pub mod handshake;
-//pub mod tracker;
+pub mod tracker;
 
 pub use handshake::{Accept, ClientKey, HandshakeError};
-//pub use tracker::{Direction, Passed, Tracker, TrackerLimits, Violation, WsViolation};
+pub use tracker::{Counts, Direction, Passed, Tracker, TrackerLimits, Violation, WsViolation};

@@ -212,3 +212,6 @@ pub fn accept_reply(key: &ClientKey, accept: Option<&[u8]>, fields: &Fields) -> 
     }
     check_extensions(fields)
 }
+
+#[cfg(test)]
+mod tests;
