@@ -241,6 +241,12 @@ impl TrustBundle {
     }
 }
 
+/// The certificates of a JWKS document, whatever trust domain they are of. For looking at one.
+pub(crate) fn jwks_certificates(json: &[u8]) -> Result<Vec<CertificateDer<'static>>, BundleError> {
+    check_size(json)?;
+    Ok(jwks::read(json)?.0)
+}
+
 fn check_size(file: &[u8]) -> Result<(), BundleError> {
     if file.len() > MAX_BUNDLE {
         return Err(BundleError::TooLarge {

@@ -111,6 +111,16 @@ pub fn serial(certificate: &X509Certificate<'_>) -> String {
     data_encoding::HEXLOWER.encode(raw)
 }
 
+/// The SHA-256 of a certificate, as `openssl x509 -fingerprint -sha256` computes it, in lower case without colons.
+pub fn fingerprint(der: &[u8]) -> String {
+    // The hash of the cipher suite is the way to a hash without another dependency.
+    let rustls::SupportedCipherSuite::Tls13(suite) = rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256
+    else {
+        return String::new();
+    };
+    data_encoding::HEXLOWER.encode(suite.common.hash_provider.hash(der).as_ref())
+}
+
 /// An instant as people and machines read it: `2026-11-21T01:52:15Z`.
 pub fn instant(at: OffsetDateTime) -> String {
     let whole = at.replace_nanosecond(0).unwrap_or(at);

@@ -1,16 +1,22 @@
 //! Identities and certificates of causeway: a library, and the offline tool `causeway-pki`.
 //!
+//! - [`cli`]: the tool, for its own binary and for `causeway pki`.
 //! - [`identity`]: trust domains and SPIFFE ids.
 //! - [`bundle`], [`crl`]: whom to believe about which trust domain.
 //! - [`credentials`]: our own certificate and key.
+//! - [`authority`], [`issue`], [`store`]: making certificates, in a directory that the tool owns.
 //! - [`verify`]: the one place where a peer is let in or refused.
 //! - [`tls`]: that verifier as rustls configurations for tunnels.
 
+pub mod authority;
 pub mod bundle;
 pub mod certificate;
+pub mod cli;
 pub mod credentials;
 pub mod crl;
 pub mod identity;
+pub mod issue;
+pub mod store;
 pub mod tls;
 pub mod verify;
 
