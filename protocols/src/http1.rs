@@ -76,3 +76,5 @@ pub enum Parsed<T> {
     },
 }
 
+#[cfg(test)]
+mod tests;
