@@ -17,6 +17,8 @@ pub mod crl;
 pub mod identity;
 pub mod issue;
 pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 pub mod verify;
 
