@@ -40,3 +40,6 @@ pub use receive::{Incoming, Origin, Violation};
 pub use reply::{Ended, Failure};
 pub use send::{OpenError, SendError, Sent};
 pub use session::{Counts, Role, Session, Settings};
+
+#[cfg(test)]
+mod tests;

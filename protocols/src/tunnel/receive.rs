@@ -9,7 +9,7 @@ use super::control::{GoAway, Hello};
 use super::frame::{self, END, HEADER, HOLD, Header, IGNORABLE, Kind};
 use super::head::{self, OpenHead};
 use super::reply::{self, Ended};
-use super::session::{MAX_CREDIT, Session};
+use super::session::{HEADS_LIMIT, MAX_CREDIT, Session};
 use crate::call::{Length, ReplyHead};
 use crate::failure::Reset;
 
@@ -153,10 +153,10 @@ impl Session {
     /// See [`Violation`].
     pub fn receive(&mut self, input: &mut BytesMut, now: Instant) -> Result<Option<Incoming>, Violation> {
         loop {
-            if let Some(number) = self.unprocessed.pop()
-                && let Some(told) = self.refused_by_goaway(number)
-            {
-                return Ok(Some(told));
+            while let Some(number) = self.unprocessed.pop() {
+                if let Some(told) = self.refused_by_goaway(number) {
+                    return Ok(Some(told));
+                }
             }
             let Some(header) = Header::peek(input) else {
                 return Ok(None);
@@ -166,7 +166,7 @@ impl Session {
             if input.len() < HEADER + length {
                 return Ok(None);
             }
-            self.liveness.heard = now;
+            self.liveness.heard(now);
             input.advance(HEADER);
             let Some(kind) = kind else {
                 input.advance(length);
@@ -285,21 +285,21 @@ impl Session {
     fn on_head(&mut self, header: Header, payload: &[u8], now: Instant) -> Option<Incoming> {
         let number = header.call;
         self.last = number;
-        if self.open_there >= self.settings.max_calls || self.told_away.is_some() {
+        // A peer that sends calls and does not read the replies is given no more of them.
+        let unread = self.out.len() >= HEADS_LIMIT;
+        if self.open_there >= self.settings.max_calls || self.told_away.is_some() || unread {
             self.counts.refused += 1;
             self.answer(number, Kind::Reset, &[Reset::Refused.wire()]);
             return None;
         }
-        let Ok(mut head) = head::decode(payload) else {
+        let end = header.flags & END != 0;
+        // What a backend is told of the body must agree with where it ends.
+        let legal = |head: &OpenHead| !end || matches!(head.call.length, Length::Empty | Length::Exactly(0));
+        let Some(mut head) = head::decode(payload).ok().filter(legal) else {
             self.counts.malformed += 1;
             self.answer(number, Kind::Reset, &[Reset::Protocol.wire()]);
             return None;
         };
-        let end = header.flags & END != 0;
-        // What a backend is told of the body must agree with where the frames end.
-        if end && matches!(head.call.length, Length::Streamed) {
-            head.call.length = Length::Empty;
-        }
         head.call.hold = header.flags & HOLD != 0 && !end;
         let mut exchange = self.exchange(Origin::Peer, head.call.hold, now);
         exchange.receiving = !end;
@@ -395,6 +395,8 @@ impl Session {
             .iter()
             .filter(|(number, exchange)| exchange.live && exchange.opener == Origin::Here && **number > away.last_call);
         self.unprocessed = ours.map(|(number, _)| *number).collect();
+        // Told from the back: lowest first.
+        self.unprocessed.sort_unstable_by(|a, b| b.cmp(a));
         Incoming::GoAway(away)
     }
 

@@ -15,9 +15,12 @@ use super::turns::Turns;
 
 /// DATA is not written while so many bytes wait for the socket.
 pub(super) const OUT_LIMIT: usize = 4 * (HEADER + frame::MAX_DATA);
+/// New calls are not let in, and not opened, while so many bytes wait for the socket: heads are not DATA and always go
+/// in, so the number of calls must bound them.
+pub(super) const HEADS_LIMIT: usize = 4 * OUT_LIMIT;
 /// Memory kept for the next burst when everything was written.
 const OUT_KEPT: usize = 2 * OUT_LIMIT;
-/// Most credit that a call may have (tunnel windows are counted in `u32`, half of it is plenty).
+/// Most credit that a call may have.
 pub(super) const MAX_CREDIT: u32 = u32::MAX / 2;
 
 /// Which side of the connection this is.
@@ -232,7 +235,7 @@ impl Session {
         self.peer_away
     }
 
-    /// Whether either side has said GOAWAY.
+    /// Whether either side has said GOAWAY. Calls may still be opened where only this side has.
     pub fn is_going_away(&self) -> bool {
         self.told_away.is_some() || self.peer_away.is_some()
     }
