@@ -15,14 +15,16 @@ pub mod names;
 pub mod request;
 pub mod response;
 
+mod error;
 mod framing;
 mod lines;
 
 pub use chunked::{ChunkError, ChunkedDecoder, Decoded};
 pub use encode::{Close, ReplyOptions, RequestOptions, Sent};
+pub use error::{RequestError, ResponseError};
 pub use lines::LineError;
-pub use request::{BodyFraming, Request, RequestError};
-pub use response::{Asked, Kind, ReplyFraming, Response, ResponseError};
+pub use request::{BodyFraming, Request};
+pub use response::{Asked, Kind, ReplyFraming, Response};
 
 /// The most fields a head may have, whatever [`Limits::fields`] says.
 pub const MAX_FIELDS: usize = 128;
