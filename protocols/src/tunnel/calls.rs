@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Instant;
 
-use super::receive::Origin;
+use super::event::Origin;
 
 /// A call on one tunnel. Odd where the dialler opened it, even where the acceptor did; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -127,6 +127,9 @@ pub enum HeadError {
     /// More than [`MAX_FIELDS`] fields.
     #[error("more than {MAX_FIELDS} fields")]
     TooManyFields,
+    /// There is no body, and the head announces one.
+    #[error("head announces a body that does not follow")]
+    Body,
     /// A field that describes one hop, such as `transfer-encoding`, never crosses.
     #[error("a field of one hop was sent")]
     HopField,

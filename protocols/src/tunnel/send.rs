@@ -5,9 +5,10 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 
 use super::calls::CallId;
+use super::event::Origin;
 use super::frame::{self, END, HOLD, Kind, MAX_DATA, TooLarge};
 use super::head::{self, OpenHead};
-use super::receive::Origin;
+use super::receive::{MAX_INTERIMS, is_interim};
 use super::reply::{self, Ended};
 use super::session::{HEADS_LIMIT, OUT_LIMIT, Session};
 use crate::call::{Length, ReplyHead};
@@ -25,8 +26,8 @@ pub enum OpenError {
     /// The socket takes nothing: 256 KiB wait for it.
     #[error("tunnel does not take what is written")]
     Stalled,
-    /// As many calls as the other side takes are open.
-    #[error("tunnel has as many calls as the other side takes")]
+    /// As many calls as the other side takes are open, or as many as `max_calls`.
+    #[error("tunnel has as many calls as it takes")]
     TooManyCalls,
     /// There is no body, and the head announces one; no tunnel takes it.
     #[error("head announces a body that does not follow")]
@@ -45,7 +46,8 @@ pub enum SendError {
     /// The call has ended, or this side has ended it.
     #[error("call has ended")]
     Gone,
-    /// Not from this side, or not now: a second REPLY, INFO after it, trailers before it.
+    /// Not from this side, or not now: a second REPLY, INFO after it, trailers before it, an interim status as REPLY or
+    /// a final one as INFO.
     #[error("not allowed in this state of the call")]
     Order,
     /// It does not fit into one frame.
@@ -80,7 +82,7 @@ impl Session {
         if self.out.len() >= HEADS_LIMIT {
             return Err(OpenError::Stalled);
         }
-        if self.open_here >= peer.max_calls {
+        if self.open_here >= peer.max_calls.min(self.settings.max_calls) {
             return Err(OpenError::TooManyCalls);
         }
         let number = self.next;
@@ -110,10 +112,10 @@ impl Session {
             .get(&call.0)
             .filter(|exchange| exchange.live)
             .ok_or(SendError::Gone)?;
-        if exchange.opener == Origin::Here || exchange.replied {
+        if exchange.opener == Origin::Here || exchange.replied || !is_interim(head.status) {
             return Err(SendError::Order);
         }
-        if exchange.interims >= super::receive::MAX_INTERIMS || self.out.len() >= OUT_LIMIT {
+        if exchange.interims >= MAX_INTERIMS || self.out.len() >= OUT_LIMIT {
             return Ok(());
         }
         frame::put_with(&mut self.out, call.0, Kind::Info, 0, |out| reply::encode(head, out))?;
@@ -133,7 +135,7 @@ impl Session {
             .get_mut(&call.0)
             .filter(|exchange| exchange.live)
             .ok_or(SendError::Gone)?;
-        if exchange.opener == Origin::Here || exchange.replied {
+        if exchange.opener == Origin::Here || exchange.replied || is_interim(head.status) {
             return Err(SendError::Order);
         }
         frame::put_with(&mut self.out, call.0, Kind::Reply, 0, |out| reply::encode(head, out))?;

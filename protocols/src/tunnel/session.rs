@@ -7,10 +7,10 @@ use bytes::BytesMut;
 
 use super::calls::{CallId, Calls, Exchange, Place};
 use super::control::{GoAway, GoAwayReason, Hello};
+use super::event::Origin;
 use super::frame::{self, HEADER, Kind, TooLarge};
 use super::ledger::GrowthLedger;
 use super::liveness::Liveness;
-use super::receive::Origin;
 use super::turns::Turns;
 
 /// DATA is not written while so many bytes wait for the socket.
@@ -39,7 +39,7 @@ pub struct Settings {
     pub window: u32,
     /// Largest window, in bytes.
     pub max_window: u32,
-    /// Calls of the other side that may be open at once; what HELLO says.
+    /// Calls that may be open at once each way; what HELLO says.
     pub max_calls: u32,
     /// Silence after which a PING is sent.
     pub ping_every: Duration,
@@ -67,7 +67,7 @@ pub struct Counts {
     pub refused: u64,
     /// Heads of the other side that were malformed.
     pub malformed: u64,
-    /// Calls reset here because the other side sent more than it had credit for.
+    /// Calls reset here because the other side sent more than it had credit for, or gave more than there can be.
     pub flow: u64,
     /// Calls reset here because the other side broke the protocol of the call.
     pub protocol: u64,
@@ -143,7 +143,8 @@ impl Session {
         })
     }
 
-    /// Bytes for the socket. Take them off the front, then call [`flushed`](Self::flushed).
+    /// Bytes for the socket. Take them off the front by `advance`, which keeps the memory for what comes next (`split`
+    /// gives it away), then call [`flushed`](Self::flushed).
     pub fn output(&mut self) -> &mut BytesMut {
         &mut self.out
     }

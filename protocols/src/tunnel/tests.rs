@@ -200,4 +200,11 @@ fn a_ping_measures_the_round_trip() {
         "a second answer"
     );
     assert_eq!(alone.session.rtt(), Some(Duration::from_millis(40)));
+    for (sample, smoothed) in [(120, 50), (30, 30)] {
+        alone.session.ping(alone.now);
+        let number = alone.sent().remove(0).3;
+        alone.now += Duration::from_millis(sample);
+        let events = alone.frame(0, Kind::Pong, 0, &number).unwrap();
+        assert!(matches!(events[..], [Incoming::Pong { rtt }] if rtt == Duration::from_millis(smoothed)));
+    }
 }

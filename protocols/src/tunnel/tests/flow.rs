@@ -190,6 +190,22 @@ fn a_window_doubles_only_while_it_is_drained_within_two_round_trips() {
     assert_eq!(ledger.used(), 0);
 }
 
+/// PINGs are sent in silence only, so a busy tunnel has to ask on purpose.
+#[test]
+fn a_busy_tunnel_measures_its_round_trip_anew() {
+    let mut alone = measured(settings());
+    alone.opened(1);
+    for (took, pings) in [(1, 0), (5, 1), (5, 0)] {
+        drain(&mut alone, 1, WINDOW, Duration::from_secs(took));
+        let sent = alone.sent();
+        assert_eq!(
+            sent.iter().filter(|(_, kind, ..)| *kind == Kind::Ping).count(),
+            pings,
+            "{sent:?}"
+        );
+    }
+}
+
 #[test]
 fn all_sessions_grow_from_one_ledger() {
     let ledger = Arc::new(GrowthLedger::new(u64::from(3 * WINDOW)));

@@ -143,8 +143,15 @@ fn a_malformed_head_refuses_one_call() {
     let mut announced = getting();
     announced.call.length = Length::Exactly(3);
     assert_eq!(alone.session.open(&announced, true, alone.now), Err(OpenError::Length));
-    for (number, payload) in [(1, vec![]), (3, head_payload(&announced))] {
-        assert!(alone.frame(number, Kind::Head, END, &payload).unwrap().is_empty());
+    for (number, payload, why) in [
+        (1, vec![], HeadError::Short),
+        (3, head_payload(&announced), HeadError::Body),
+    ] {
+        let told = alone.frame(number, Kind::Head, END, &payload).unwrap();
+        assert!(
+            matches!(told[..], [Incoming::Malformed { call, error }] if call.number() == number && error == why),
+            "{told:?}"
+        );
         assert_eq!(alone.sent(), [(number, Kind::Reset, 0, vec![Reset::Protocol.wire()])]);
     }
     assert_eq!((alone.session.counts().malformed, alone.session.open_calls()), (2, 0));
@@ -197,6 +204,8 @@ fn a_call_has_its_states() {
         ("info after the reply",        &[(Kind::Reply, 0, reply)], (Kind::Info, 0, info)),
         ("a final status as info",      &[], (Kind::Info, 0, reply)),
         ("half-close of a called side", &[(Kind::Reply, 0, reply)], (Kind::Data, END, b"x")),
+        ("an interim status as reply",  &[], (Kind::Reply, 0, info)),
+        ("101 as info",                 &[], (Kind::Info, 0, b"\x00\x00\x65\x00")),
         ("empty data",                  &[(Kind::Reply, 0, reply)], (Kind::Data, 0, b"")),
         ("a malformed reply",           &[], (Kind::Reply, 0, b"\x00")),
         ("a malformed end",             &[(Kind::Reply, 0, reply)], (Kind::End, 0, b"\x09")),
