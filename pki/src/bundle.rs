@@ -17,7 +17,7 @@ mod jwks;
 #[cfg(test)]
 mod tests;
 
-pub use directory::{BundleProblem, Loaded, TrustBundles};
+pub use directory::{BundleProblem, Loaded, ProblemKind, TrustBundles};
 
 /// The largest bundle file read, in bytes.
 pub const MAX_BUNDLE: usize = 1024 * 1024;
