@@ -146,9 +146,11 @@ pub fn response(head: &ReplyHead, options: &ReplyOptions<'_>, out: &mut BytesMut
         return Sent::None;
     }
     let sent = reply_length(head, options, out);
-    if options.close == Close::Close || sent == Sent::UntilClose {
+    if head.status.is_informational() {
+        // The final head says what becomes of the connection.
+    } else if options.close == Close::Close || sent == Sent::UntilClose {
         put(out, b"connection: close\r\n");
-    } else if options.http10 && !head.status.is_informational() {
+    } else if options.http10 {
         put(out, b"connection: keep-alive\r\n");
     }
     put(out, b"\r\n");
