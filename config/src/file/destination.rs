@@ -285,7 +285,16 @@ fn captures(matches: &Match) -> Vec<String> {
                 Segment::Rest(name) => Some(format!("{name}*")),
             })
             .collect(),
-        Some(PathMatch::Regex(regex)) => regex.capture_names().flatten().map(str::to_owned).collect(),
+        // Groups go by their number, and by their name where they have one.
+        Some(PathMatch::Regex(regex)) => {
+            let numbers = (1..regex.captures_len()).map(|number| number.to_string());
+            regex
+                .capture_names()
+                .flatten()
+                .map(str::to_owned)
+                .chain(numbers)
+                .collect()
+        }
         Some(PathMatch::Prefix(_)) | None => Vec::new(),
     }
 }

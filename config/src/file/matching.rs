@@ -245,14 +245,10 @@ fn plain_path<'a>(text: &'a str, at: &KeyPath, problems: &mut Problems) -> Optio
     };
     if text.len() > TEXT {
         problems.add(at, format!("is longer than {TEXT} bytes"));
-    } else if let Some(bad) = rest
-        .chars()
-        .find(|c| !c.is_ascii_graphic() || matches!(c, '?' | '#' | '\\'))
-    {
+    } else if let Some(bad) = rest.chars().find(|c| c.is_control() || matches!(c, '?' | '#' | '\\')) {
         let hint = match bad {
             '?' => "match query parameters with `query`",
-            _ if !bad.is_ascii() => "write it percent-encoded, as it is sent",
-            _ => "a path has visible ASCII characters without `?`, `#` and `\\`",
+            _ => "a path has neither `#`, `\\` nor control characters",
         };
         problems.add_hint(at, format!("has {bad:?} in it"), hint);
     } else if rest.split('/').any(|part| matches!(part, "." | "..")) {
@@ -363,6 +359,8 @@ impl ValueFile {
                 problems.add(&at.key("present"), "must be true; conditions on absence do not exist");
                 None
             }
+            // A misspelt one has been told already.
+            (None, None, None) if problems.broken_below(at) => None,
             _ => {
                 problems.add(at, "must have exactly one of `exact`, `present` and `regex`");
                 None

@@ -170,7 +170,7 @@ fn rewrite(text: String, at: &KeyPath, matches: Option<&Match>, problems: &mut P
         problems.add_hint(at, format!("`{}` is not a path", brief(&text)), hint);
         return None;
     }
-    template(&text, matches, &[], at, problems)?;
+    template(&text, matches, &["host", "path"], at, problems)?;
     Some(Rewrite::Template(text))
 }
 

@@ -239,7 +239,7 @@ fn access_log(log: TextOr<AccessLogFile>, at: &KeyPath, problems: &mut Problems)
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+        .unwrap_or_else(|| Path::new("."));
     if path.is_dir() || path.file_name().is_none() {
         problems.add(&at, format!("`{}` is not a file", path.display()));
         return None;
