@@ -257,8 +257,12 @@ pub(crate) fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'
         return None;
     }
     let allowed = (written.chars().count() / 3).clamp(1, 3);
+    let near = |name: &&str| name.len().abs_diff(written.len()) <= 12;
     known
         .into_iter()
+        .filter(near)
+        // Thousands of names with a thousand mistakes would take minutes.
+        .take(500)
         .map(|name| (strsim::damerau_levenshtein(written, name), name))
         .filter(|(distance, name)| {
             *distance <= allowed || (written.len() >= 3 && name.starts_with(&format!("{written}_")))

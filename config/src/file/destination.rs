@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::Known;
 use super::endpoints::MAX_WEIGHT;
 use super::services::peer;
-use super::value::{TextOr, all, is_name, whole};
+use super::value::{LongForm, TextOr, all, is_name, whole};
 use crate::model::{Destination, Match, PathMatch, Segment, ServiceRef, WeightedTarget};
 use crate::path::KeyPath;
 use crate::problems::{Problems, did_you_mean};
@@ -32,6 +32,8 @@ pub(super) struct TargetFile {
     /// Share relative to the others, 0 to 1000000. Default: 1.
     weight: Option<i64>,
 }
+
+impl LongForm for TargetFile {}
 
 /// `redirect = {...}` as written.
 #[derive(Debug, Deserialize, JsonSchema)]

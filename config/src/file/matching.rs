@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::services::PROTOCOLS;
-use super::value::{TextOr, all, choice, is_host, optional};
+use super::value::{LongForm, TextOr, all, choice, is_host, optional};
 use crate::model::{GrpcMatch, Match, PathMatch, Protocol, Segment, ValueMatch};
 use crate::path::KeyPath;
 use crate::problems::Problems;
@@ -55,6 +55,8 @@ struct ValueFile {
     /// A regular expression for the whole value.
     regex: Option<String>,
 }
+
+impl LongForm for ValueFile {}
 
 impl MatchFile {
     pub(super) fn parse(self, at: &KeyPath, problems: &mut Problems) -> Option<Match> {

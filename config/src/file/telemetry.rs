@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, Uri};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::value::{PathText, TextOr, bind, choice, optional, whole};
+use super::value::{LongForm, PathText, TextOr, bind, choice, optional, whole};
 use crate::model::{AccessLog, Admin, OtlpProtocol, Telemetry, TraceContext};
 use crate::path::KeyPath;
 use crate::problems::Problems;
@@ -92,6 +92,8 @@ struct AccessLogFile {
     /// A file that is appended to; its directory must be there.
     file: Option<PathText>,
 }
+
+impl LongForm for AccessLogFile {}
 
 impl TelemetryFile {
     pub(super) fn parse(self, at: &KeyPath, problems: &mut Problems) -> Option<Telemetry> {

@@ -76,7 +76,7 @@ fn each_mistake_is_told_with_place_key_and_hint() {
         ("[[services]]\nname = 'a'\nprotocol = 'http'\nendpoints = []",
             "c.toml:6:1: services[0].endpoints: must have at least one address"),
         ("[[services]]\nname = 'a'\nprotocol = 'http'\nendpoints = [1]",
-            "c.toml:6:14: services[0].endpoints[0]: must be a string or its long form, not a number"),
+            "c.toml:6:14: services[0].endpoints[0]: must be a string or a table, not a number"),
         ("[[services]]\nname = 'a'\nprotocol = 'http'\nendpoints = [{ address = '10.0.0.1:80', weight = 0 }]",
             "c.toml:6:1: services[0].endpoints: all weights are 0\nhint: give at least one endpoint a weight above 0"),
         ("[[services]]\nname = 'a'\nprotocol = 'http'\nendpoints = '10.0.0.1:80'\nexport_to = ['azure']",

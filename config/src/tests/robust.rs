@@ -1,4 +1,4 @@
-//! Input that is hostile, huge or half there.
+//! Input that is hostile, huge or half there (threat F1).
 
 use std::fs;
 
@@ -176,4 +176,19 @@ proptest! {
         let name = format!("CAUSEWAY_{key}");
         drop(load_with(&[], &[(&name, &value)], &[(&key, &value)]));
     }
+}
+
+#[test]
+fn a_configuration_of_thousands_of_routes_loads() {
+    let service = "[[services]]\nname = 'a'\nprotocol = 'http'\nendpoints = '10.0.0.1:80'\n";
+    let routes: String = (0..4000)
+        .map(|number| {
+            format!(
+                "[[routes]]\nmatch = {{ path = '/{{id}}', host = 'h{}.example' }}\nto = 'a'\n",
+                number % 2
+            )
+        })
+        .collect();
+    let config = crate::load_str("many.toml", &format!("{LEAST}{service}{routes}")).unwrap();
+    assert_eq!(config.routes.len(), 4000);
 }
