@@ -1,3 +1,5 @@
 //! The gateway as a library.
 
+pub mod discovery;
 pub mod route;
+pub mod service;

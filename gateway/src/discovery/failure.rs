@@ -25,6 +25,9 @@ pub enum Failure {
     /// An answer that cannot be read, or a name that cannot be asked for.
     #[error("malformed name or answer")]
     Malformed,
+    /// An answer that does not fit, over TCP neither.
+    #[error("answer too long")]
+    Truncated,
     /// Only addresses that an answer must not hold.
     #[error("only link-local, multicast or unspecified addresses")]
     Forbidden,
@@ -35,13 +38,14 @@ pub enum Failure {
 
 impl Failure {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NxDomain,
         Self::ServFail,
         Self::Refused,
         Self::Timeout,
         Self::Empty,
         Self::Malformed,
+        Self::Truncated,
         Self::Forbidden,
         Self::Unreachable,
     ];
@@ -55,6 +59,7 @@ impl Failure {
             Self::Timeout => "timeout",
             Self::Empty => "empty",
             Self::Malformed => "malformed",
+            Self::Truncated => "truncated",
             Self::Forbidden => "forbidden",
             Self::Unreachable => "unreachable",
         }
@@ -70,6 +75,7 @@ impl Failure {
             NetError::Timeout => Self::Timeout,
             NetError::Dns(DnsError::NoRecordsFound(none)) => Self::of_code(none.response_code),
             NetError::Dns(DnsError::ResponseCode(code)) => Self::of_code(*code),
+            NetError::Truncated => Self::Truncated,
             NetError::Io(_) | NetError::NoConnections | NetError::Busy => Self::Unreachable,
             _ => Self::Malformed,
         }

@@ -59,6 +59,7 @@ impl DiscoveryStats {
             timeout,
             empty,
             malformed,
+            truncated,
             forbidden,
             unreachable,
         ] = &self.failed;
@@ -69,6 +70,7 @@ impl DiscoveryStats {
             Failure::Timeout => timeout,
             Failure::Empty => empty,
             Failure::Malformed => malformed,
+            Failure::Truncated => truncated,
             Failure::Forbidden => forbidden,
             Failure::Unreachable => unreachable,
         }

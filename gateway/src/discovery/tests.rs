@@ -175,6 +175,11 @@ async fn d1_a_truncated_answer_is_asked_for_again_over_tcp() {
 }
 
 #[tokio::test]
+async fn d1_an_answer_truncated_over_tcp_too_keeps_the_last_good_answer() {
+    last_good_is_kept(Reply::TruncatedAlways, Failure::Truncated).await;
+}
+
+#[tokio::test]
 async fn d1_of_4_000_records_the_first_256_in_order_are_taken() {
     let server = Server::start(|name, kind| {
         let records: Vec<Record> = (0..4000)
@@ -187,7 +192,11 @@ async fn d1_of_4_000_records_the_first_256_in_order_are_taken() {
         }
     })
     .await;
-    let watched = discovery(&dns(&server)).watch(&host("many.internal", 80));
+    let settings = Dns {
+        timeout: DEADLINE,
+        ..dns(&server)
+    };
+    let watched = discovery(&settings).watch(&host("many.internal", 80));
     let answer = until(&watched, |answer| answer.state == State::Fresh).await;
     assert_eq!(answer.endpoints.len(), 256);
     assert_eq!(addresses(&answer)[..2], ["10.0.0.0:80", "10.0.0.1:80"]);

@@ -23,6 +23,7 @@ pub(super) enum Reply {
     Silence,
     /// Over UDP only a truncated answer, over TCP the whole.
     TooLong(Vec<Record>),
+    TruncatedAlways,
     /// The answer under another id.
     WrongId(Vec<Record>),
     Garbage,
@@ -163,10 +164,8 @@ impl Shared {
             }
             Reply::Code(code) => message.metadata.response_code = code,
             Reply::Silence => return None,
-            Reply::TooLong(records) if tcp => {
-                message.add_answers(records);
-            }
-            Reply::TooLong(_) => message.metadata.truncation = true,
+            Reply::TooLong(records) if tcp => return whole(&message, &records),
+            Reply::TooLong(_) | Reply::TruncatedAlways => message.metadata.truncation = true,
             Reply::WrongId(records) => {
                 message.metadata.id ^= 0x5555;
                 message.add_answers(records);
@@ -179,6 +178,26 @@ impl Shared {
         }
         message.to_vec().ok()
     }
+}
+
+/// All records under the name of the question. By hand: the encoder gives up on name compression after some hundred.
+fn whole(message: &Message, records: &[Record]) -> Option<Vec<u8>> {
+    let mut bytes = message.to_vec().ok()?;
+    bytes[6..8].copy_from_slice(&(records.len() as u16).to_be_bytes());
+    for record in records {
+        let data = match &record.data {
+            RData::A(a) => a.0.octets().to_vec(),
+            RData::AAAA(aaaa) => aaaa.0.octets().to_vec(),
+            _ => return None,
+        };
+        bytes.extend([0xc0, 12]);
+        bytes.extend(u16::from(record.record_type()).to_be_bytes());
+        bytes.extend([0, 1]);
+        bytes.extend(record.ttl.to_be_bytes());
+        bytes.extend((data.len() as u16).to_be_bytes());
+        bytes.extend(data);
+    }
+    Some(bytes)
 }
 
 pub(super) fn address(name: &str, ttl: u32, ip: &str) -> Record {
