@@ -1,5 +1,7 @@
 //! What is published after each look-up, and when the next one is due. Pure: time and chance are passed in.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use causeway_config::Dns;
@@ -16,12 +18,16 @@ pub(super) struct Resolved {
     pub(super) endpoints: Vec<Endpoint>,
     /// The shortest time to live of the records used.
     pub(super) ttl: Duration,
+    /// Those of the endpoints that no answer named, but a failed part of the look-up had named before.
+    pub(super) kept: Vec<SocketAddr>,
 }
 
 /// The last good answer and how often it failed since.
 #[derive(Debug, Default)]
 pub(super) struct History {
     good: Option<(Vec<Endpoint>, Instant)>,
+    /// When an answer named each endpoint last.
+    named: HashMap<SocketAddr, Instant>,
     failures: u32,
 }
 
@@ -34,12 +40,16 @@ pub(super) struct Step {
 }
 
 impl History {
-    /// The last good endpoints.
-    pub(super) fn endpoints(&self) -> &[Endpoint] {
-        self.good
-            .as_ref()
-            .map(|(endpoints, _)| endpoints.as_slice())
-            .unwrap_or_default()
+    /// The last good endpoints, without those that no answer has named for `max_stale`.
+    pub(super) fn endpoints(&self, now: Instant, dns: &Dns) -> Vec<Endpoint> {
+        let Some((endpoints, _)) = &self.good else {
+            return Vec::new();
+        };
+        let is_recent = |endpoint: &&Endpoint| {
+            let named = self.named.get(&endpoint.address);
+            named.is_some_and(|named| now.saturating_duration_since(*named) < dns.max_stale)
+        };
+        endpoints.iter().filter(is_recent).cloned().collect()
     }
 
     /// Takes the result of a look-up. `chance` is between 0 and 1.
@@ -47,6 +57,15 @@ impl History {
         match result {
             Ok(resolved) => {
                 self.failures = 0;
+                self.named = resolved
+                    .endpoints
+                    .iter()
+                    .map(|endpoint| {
+                        let before = self.named.get(&endpoint.address);
+                        let named = before.filter(|_| resolved.kept.contains(&endpoint.address));
+                        (endpoint.address, named.copied().unwrap_or(now))
+                    })
+                    .collect();
                 self.good = Some((resolved.endpoints.clone(), now));
                 Step {
                     endpoints: resolved.endpoints,
@@ -127,6 +146,7 @@ mod tests {
         Ok(Resolved {
             endpoints: vec![endpoint],
             ttl: Duration::from_secs(ttl),
+            kept: Vec::new(),
         })
     }
 
@@ -188,6 +208,22 @@ mod tests {
                 ..
             }
         ));
+    }
+
+    #[test]
+    fn d1_what_only_a_failing_part_of_a_look_up_had_named_is_dropped_after_max_stale() {
+        let start = Instant::now();
+        let mut history = History::default();
+        history.step(good(5), start, &dns(), 0.0);
+        for after in [1000, 2000, 3000] {
+            let kept = Resolved {
+                kept: vec!["10.0.0.1:80".parse().unwrap()],
+                ..good(5).unwrap()
+            };
+            history.step(Ok(kept), start + SECOND * after, &dns(), 0.0);
+        }
+        assert_eq!(history.endpoints(start + SECOND * 3599, &dns()).len(), 1);
+        assert_eq!(history.endpoints(start + SECOND * 3600, &dns()).len(), 0);
     }
 
     #[test]

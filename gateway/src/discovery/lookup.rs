@@ -1,7 +1,7 @@
 //! One look-up: questions to the DNS server, answers to endpoints.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -76,8 +76,8 @@ impl Lookups {
             Discover::Srv { name } => self.srv(resolver, name, before).await,
             Discover::Static(list) => {
                 let endpoints = assemble::fixed(list);
-                let ttl = Duration::MAX;
-                (Ok(Resolved { endpoints, ttl }), 0)
+                let (ttl, kept) = (Duration::MAX, Vec::new());
+                (Ok(Resolved { endpoints, ttl, kept }), 0)
             }
         }
     }
@@ -128,9 +128,9 @@ impl Lookups {
         let Some(ttl) = addresses.ttl else {
             return (Err(addresses.why()), addresses.refused);
         };
-        addresses.keep(before.iter().map(|endpoint| endpoint.address.ip()));
+        let kept = addresses.keep(before.iter().map(|endpoint| endpoint.address));
         let endpoints = assemble::plain(&name, port, &addresses.found, most);
-        (Ok(Resolved { endpoints, ttl }), addresses.refused)
+        (Ok(Resolved { endpoints, ttl, kept }), addresses.refused)
     }
 
     async fn srv(&self, resolver: &TokioResolver, name: &str, before: &[Endpoint]) -> (Result<Resolved, Failure>, u64) {
@@ -177,23 +177,26 @@ impl Lookups {
         let mut refused = 0;
         let mut why = Failure::Empty;
         let late = Addresses::failed(Failure::Timeout);
+        let mut kept = Vec::new();
         let mut weighted = Vec::with_capacity(targets.len());
         for (priority, weight, port, name) in targets {
             let addresses = hosts.get(&name).unwrap_or(&late);
             let host: Arc<str> = name.to_ascii().trim_end_matches('.').into();
-            let mut kept = Addresses {
+            let mut found = Addresses {
                 found: addresses.found.clone(),
                 ..Addresses::failed_as(addresses)
             };
-            kept.keep(
-                before
-                    .iter()
-                    .filter(|endpoint| endpoint.host == host)
-                    .map(|endpoint| endpoint.address.ip()),
+            kept.extend(
+                found.keep(
+                    before
+                        .iter()
+                        .filter(|endpoint| endpoint.host == host && endpoint.address.port() == port)
+                        .map(|endpoint| endpoint.address),
+                ),
             );
             refused += addresses.refused;
             ttl = ttl.min(addresses.ttl.unwrap_or(Duration::MAX));
-            if kept.found.is_empty() {
+            if found.found.is_empty() {
                 why = addresses.why();
             }
             weighted.push(SrvTarget {
@@ -201,14 +204,14 @@ impl Lookups {
                 port,
                 priority,
                 weight,
-                addresses: kept.found,
+                addresses: found.found,
             });
         }
         let endpoints = assemble::weighted(weighted, self.dns.max_endpoints);
         if endpoints.is_empty() {
             return (Err(why), refused);
         }
-        (Ok(Resolved { endpoints, ttl }), refused)
+        (Ok(Resolved { endpoints, ttl, kept }), refused)
     }
 
     /// Asks for both families at once and tells `early` of the first that has addresses.
@@ -303,12 +306,15 @@ impl Addresses {
         self.ttl = Some(self.ttl.map_or(ttl, |before| before.min(ttl)));
     }
 
-    /// Keeps earlier addresses of a family whose question got no answer now.
-    fn keep(&mut self, before: impl Iterator<Item = IpAddr>) {
+    /// Adds earlier addresses of a family whose question got no answer now, and returns which.
+    fn keep(&mut self, before: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
         let silent = |why: Option<Failure>| why.is_some_and(|why| !why.is_answer());
         let (v4, v6) = (silent(self.failed_v4), silent(self.failed_v6));
-        self.found
-            .extend(before.filter(|ip| if ip.is_ipv4() { v4 } else { v6 }));
+        let kept: Vec<SocketAddr> = before
+            .filter(|address| if address.is_ipv4() { v4 } else { v6 })
+            .collect();
+        self.found.extend(kept.iter().map(SocketAddr::ip));
+        kept
     }
 
     /// Why there are no addresses: rather what went wrong than that there is nothing.

@@ -16,11 +16,19 @@ const TICK: Duration = Duration::from_millis(20);
 fn dns(server: &Server) -> Dns {
     Dns {
         servers: vec![server.address],
-        timeout: Duration::from_millis(250),
+        timeout: DEADLINE,
         min_ttl: TICK,
         max_ttl: 3 * TICK,
         max_stale: Duration::from_secs(3600),
         max_endpoints: 256,
+    }
+}
+
+/// For servers that keep silent.
+fn hasty(server: &Server) -> Dns {
+    Dns {
+        timeout: Duration::from_millis(250),
+        ..dns(server)
     }
 }
 
@@ -76,7 +84,7 @@ fn why(answer: &Answer) -> Option<Failure> {
 async fn last_good_is_kept(bad: Reply, expected: Failure) {
     let good = |name: &str, kind| of_kind(name, kind, 0, &["10.0.0.1", "10.0.0.2"]);
     let server = Server::start(good).await;
-    let discovery = discovery(&dns(&server));
+    let discovery = discovery(&hasty(&server));
     let watched = discovery.watch(&host("orders.internal", 80));
     until(&watched, |answer| answer.endpoints.len() == 2).await;
 
@@ -192,11 +200,7 @@ async fn d1_of_4_000_records_the_first_256_in_order_are_taken() {
         }
     })
     .await;
-    let settings = Dns {
-        timeout: DEADLINE,
-        ..dns(&server)
-    };
-    let watched = discovery(&settings).watch(&host("many.internal", 80));
+    let watched = discovery(&dns(&server)).watch(&host("many.internal", 80));
     let answer = until(&watched, |answer| answer.state == State::Fresh).await;
     assert_eq!(answer.endpoints.len(), 256);
     assert_eq!(addresses(&answer)[..2], ["10.0.0.0:80", "10.0.0.1:80"]);
@@ -259,11 +263,7 @@ async fn d1_a_and_aaaa_are_mixed_in_order_and_the_first_does_not_wait_for_the_ot
         _ => of_kind(name, kind, 60, &["10.0.0.2", "10.0.0.1"]),
     })
     .await;
-    let settings = Dns {
-        timeout: DEADLINE,
-        ..dns(&server)
-    };
-    let watched = discovery(&settings).watch(&host("dual.internal", 80));
+    let watched = discovery(&dns(&server)).watch(&host("dual.internal", 80));
     let early = until(&watched, |answer| answer.state == State::Fresh).await;
     assert_eq!(addresses(&early), ["10.0.0.1:80", "10.0.0.2:80"]);
     // The question is sent again, and answered then.
@@ -302,7 +302,6 @@ async fn d1_a_name_with_v6_only_is_found() {
 async fn d1_a_name_has_one_look_up_under_way_however_many_watch_it() {
     let server = Server::held(|name, kind| of_kind(name, kind, 60, &["10.0.0.1"])).await;
     let settings = Dns {
-        timeout: DEADLINE,
         max_ttl: DEADLINE,
         ..dns(&server)
     };
@@ -404,7 +403,7 @@ async fn an_srv_target_that_cannot_be_looked_up_keeps_its_last_addresses() {
         }
     };
     let server = Server::start(script(Reply::Answer(vec![address("b.h.", 0, "10.0.0.2")]))).await;
-    let watched = discovery(&dns(&server)).watch(&service("_x._tcp.h"));
+    let watched = discovery(&hasty(&server)).watch(&service("_x._tcp.h"));
     until(&watched, |answer| answer.endpoints.len() == 2).await;
     server.say(script(Reply::Silence));
     let before = watched.stats().answered();
@@ -526,7 +525,7 @@ async fn look_ups_end_when_nobody_watches_and_start_again_for_a_new_watch() {
 #[tokio::test]
 async fn a_server_that_is_not_there_and_a_name_that_cannot_be_have_their_own_failures() {
     let server = Server::start(|_, _| Reply::Silence).await;
-    let discovery = discovery(&dns(&server));
+    let discovery = discovery(&hasty(&server));
     let long = "x".repeat(64);
     let watched = discovery.watch(&host(&long, 80));
     let answer = until(&watched, |answer| answer.state != State::Pending).await;
@@ -535,7 +534,7 @@ async fn a_server_that_is_not_there_and_a_name_that_cannot_be_have_their_own_fai
     let unused = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let nowhere = Dns {
         servers: vec![unused.local_addr().unwrap()],
-        ..dns(&server)
+        ..hasty(&server)
     };
     drop(unused);
     let watched = Discovery::new(&nowhere, Handle::current()).watch(&host("a.internal", 80));

@@ -36,13 +36,14 @@ impl Watcher {
         let mut history = History::default();
         loop {
             let started = Instant::now();
-            let first = history.endpoints().is_empty();
+            let before = history.endpoints(started.into_std(), dns);
+            let first = self.answers.borrow().endpoints.is_empty();
             let early = |endpoints| {
                 if first {
                     self.publish(endpoints, State::Fresh);
                 }
             };
-            let (result, refused) = self.lookups.resolve(&self.what, history.endpoints(), early).await;
+            let (result, refused) = self.lookups.resolve(&self.what, &before, early).await;
             self.stats
                 .count(result.as_ref().map(|_| ()).map_err(|why| *why), refused);
             if refused > 0 {
