@@ -29,7 +29,7 @@ pub use response::{Asked, Kind, ReplyFraming, Response};
 /// The most fields a head may have, whatever [`Limits::fields`](field@Limits::fields) says.
 pub const MAX_FIELDS: usize = 128;
 
-/// The most bytes a head may have, whatever [`Limits::head`](field@Limits::head) says: a field value must fit in a `u16`.
+/// The most bytes a head may have, whatever [`Limits::head`](field@Limits::head) says: a value must fit in a `u16`.
 pub const MAX_HEAD: usize = 65_535;
 
 /// How large a head may be.

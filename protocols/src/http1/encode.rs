@@ -123,7 +123,8 @@ pub fn request(head: &CallHead, options: &RequestOptions<'_>, out: &mut BytesMut
     sent
 }
 
-/// Appends the head of a reply. After [`Sent::UntilClose`] the connection has to be closed, whatever `options.close` was.
+/// Appends the head of a reply. After [`Sent::UntilClose`] the connection has to be closed, whatever `options.close`
+/// was.
 pub fn response(head: &ReplyHead, options: &ReplyOptions<'_>, out: &mut BytesMut) -> Sent {
     out.reserve(192 + size(&head.fields, options.extra));
     status_line(head.status, out);
