@@ -185,7 +185,13 @@ impl TrustBundle {
             .collect()
     }
 
-    /// The bundle in JWKS form. Its sequence number is that of the newest anchor's start, so it never goes back.
+    /// The same bundle with another sequence number.
+    pub fn with_sequence(mut self, sequence: u64) -> Self {
+        self.sequence = Some(sequence);
+        self
+    }
+
+    /// The bundle in JWKS form. Where it has no sequence number, the start of its newest anchor is one.
     ///
     /// # Errors
     /// When a key of an anchor has no JWK form here; RSA, the NIST curves and Ed25519 have.

@@ -219,6 +219,25 @@ fn bundles_are_exported_and_imported_in_both_forms() {
 }
 
 #[test]
+fn an_older_bundle_does_not_take_the_place_of_a_newer_one() {
+    let place = Place::new();
+    place.run("init --trust-domain aws.acme.example --dir {}/ca");
+    place.run("bundle export --dir {}/ca --format jwks --out {}/old.json");
+    let later = NOW + Duration::hours(1);
+    place
+        .try_at(later, "bundle export --dir {}/ca --format jwks --out {}/new.json")
+        .unwrap();
+    place.run("bundle import {}/new.json --trust-domain aws.acme.example --bundles {}/bundles");
+    let (error, code) =
+        place.fail("bundle import {}/old.json --trust-domain aws.acme.example --bundles {}/bundles --replace");
+    assert!(
+        error.contains("old.json") && error.contains("is older than") && code == 2,
+        "{error}"
+    );
+    place.run("bundle import {}/new.json --trust-domain aws.acme.example --bundles {}/bundles --replace");
+}
+
+#[test]
 fn a_refusal_is_exit_code_1_and_bad_input_is_2() {
     let place = Place::new();
     place.run(TWO_SITES);

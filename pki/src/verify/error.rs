@@ -226,7 +226,9 @@ impl Fault {
     /// How to mend it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::BadChain { .. } => "its gateway has to send the leaf and then the issuing certificate",
+            Self::BadChain { .. } => {
+                "`causeway pki inspect` shows its chain; issue it again at its site with `causeway pki issue`"
+            }
             Self::BadCrl { .. } => "copy the revocation list of that site again",
             Self::Expired { authority: false, .. } => "renew it at its site with `causeway pki renew`",
             Self::Expired { authority: true, .. } => "rotate the authority at its site, then import its bundle here",
@@ -238,7 +240,7 @@ impl Fault {
             Self::UnknownTrustDomain => "import its bundle with `causeway pki bundle import` if it is to connect",
             Self::WrongSite { .. } => "correct the address of this peer",
             Self::WrongTrustDomain { .. } => {
-                "import the current bundle of its trust domain, or refuse it as an impostor"
+                "import the current bundle of its trust domain, or send the issuing certificate along; else it is an impostor"
             }
             _ => "issue a certificate at its site with `causeway pki issue`",
         }
