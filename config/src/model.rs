@@ -1,6 +1,6 @@
 //! The configuration as the gateway uses it: every value here makes sense by itself and with the others.
 //!
-//! Only [`crate::load`] makes a [`Config`]; the file types that mirror what people write are in [`crate::file`].
+//! Only [`crate::load`] makes a [`Config`]; the file types that mirror what people write are in `file`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_pki::TrustDomain;
+
+use crate::secret::Secret;
 
 /// A name from the configuration: 1 to 63 characters of `a-z 0-9 - _ .`, starting with a letter or digit.
 pub type Name = Arc<str>;
@@ -202,6 +204,8 @@ pub struct Service {
     pub version: HttpVersion,
     /// Where its endpoints are.
     pub endpoints: Discover,
+    /// Where its messages are described. Default: nowhere, content passes as it is.
+    pub schema: Option<Schema>,
     /// TLS to the endpoints; none means clear text.
     pub tls: Option<BackendTls>,
     /// How an endpoint is chosen. Default: round robin.
@@ -218,6 +222,17 @@ pub struct Service {
     pub max_connections: u32,
     /// Calls that may wait for a connection, per worker. Default 1024.
     pub max_pending: u32,
+}
+
+/// Where the schema of a service comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Schema {
+    /// `schema = "reflection"`: the backend is asked.
+    Reflection,
+    /// A directory of `.proto` files.
+    Directory(PathBuf),
+    /// A file with a descriptor set.
+    Descriptors(PathBuf),
 }
 
 /// TLS to a backend.
@@ -418,6 +433,8 @@ pub struct Admin {
 pub struct Telemetry {
     /// Where OTLP traces go; none: no traces (unless `OTEL_EXPORTER_OTLP_ENDPOINT` says so).
     pub otlp_endpoint: Option<String>,
+    /// Header fields sent to it, names in lower case.
+    pub otlp_headers: Vec<(String, Secret)>,
     /// `grpc` or `http`.
     pub otlp_protocol: OtlpProtocol,
     /// Share of new traces that are sampled, 0.0 to 1.0. Default 1.0; a parent's decision is followed.

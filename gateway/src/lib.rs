@@ -1,3 +1,5 @@
 //! The gateway as a library.
 
+pub mod demo;
+pub mod route;
 pub mod telemetry;

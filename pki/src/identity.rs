@@ -102,7 +102,10 @@ impl Quoted {
 
     /// Quotes a text.
     pub fn new(text: &str) -> Self {
-        let cut = text.floor_char_boundary(Self::LIMIT);
+        let cut = (0..=Self::LIMIT.min(text.len()))
+            .rev()
+            .find(|&at| text.is_char_boundary(at))
+            .unwrap_or(0);
         let more = if cut < text.len() { "…" } else { "" };
         Self(format!("`{}{more}`", text[..cut].escape_debug()).into())
     }

@@ -7,9 +7,12 @@ pub mod call;
 pub mod deadline;
 pub mod failure;
 pub mod fields;
+pub mod http1;
 pub mod name;
 pub mod status;
 pub mod target;
+pub mod tunnel;
+pub mod websocket;
 
 pub use call::{CallHead, End, Length, Protocol, ReplyHead, Scheme};
 pub use failure::{FailureKind, Reset};

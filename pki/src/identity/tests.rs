@@ -76,7 +76,8 @@ fn i3_every_malformed_spiffe_id_is_refused_and_the_refusal_says_why() {
             "{text:?}: an error is one clean line: {error:?}"
         );
         assert!(error.len() < 420, "{text:?}: an error is short: {}", error.len());
-        assert!(!spec_accepts(text) || text.contains(".."), "{text:?} is a fine id");
+        // Empty labels are the one thing that is stricter here than in the standard.
+        assert!(!spec_accepts(text) || why.contains("label"), "{text:?} is a fine id");
     }
 }
 

@@ -1,0 +1,174 @@
+//! `[[listeners]]`.
+
+use std::net::IpAddr;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::value::{Kind, PathText, all, bind, name, optional, required_path};
+use crate::model::{CertificateFiles, Cidr, Listener, ListenerTls};
+use crate::path::KeyPath;
+use crate::problems::Problems;
+use crate::units::brief;
+
+/// `[[listeners]]` as written.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListenerFile {
+    /// Name used in logs and metrics.
+    pub(super) name: Option<String>,
+    /// IP address and port; port 0 takes a free one.
+    bind: Option<String>,
+    /// TLS to clients; leave it out for clear text.
+    tls: Option<ListenerTlsFile>,
+    /// Networks of clients that may state addresses in `x-forwarded-for`, e.g. `10.0.0.0/8`.
+    trusted_proxies: Option<Vec<String>>,
+    /// Whether WebSockets are accepted. Default: true.
+    websocket: Option<bool>,
+}
+
+/// `tls = {...}` of a listener as written: one certificate, or several.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ListenerTlsFile {
+    /// PEM chain, leaf first.
+    certificate: Option<PathText>,
+    /// PEM private key.
+    private_key: Option<PathText>,
+    /// Several pairs, chosen by the name the client asks for; the first is the default.
+    certificates: Option<Vec<CertificateFile>>,
+}
+
+/// `{ certificate = "..", private_key = ".." }` as written.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CertificateFile {
+    /// PEM chain, leaf first.
+    pub(super) certificate: Option<PathText>,
+    /// PEM private key.
+    pub(super) private_key: Option<PathText>,
+}
+
+impl ListenerFile {
+    pub(super) fn parse(self, at: &KeyPath, problems: &mut Problems) -> Option<Listener> {
+        let name = name(
+            self.name.as_deref(),
+            &at.key("name"),
+            "name the listener, e.g. `public`",
+            problems,
+        );
+        let bind = match self.bind {
+            Some(text) => bind(&text, &at.key("bind"), problems),
+            None => {
+                problems.missing(&at.key("bind"), "write an address, such as `0.0.0.0:8080`");
+                None
+            }
+        };
+        let tls = optional(self.tls, |tls| tls.parse(&at.key("tls"), problems));
+        let trusted_proxies = all(self.trusted_proxies, &at.key("trusted_proxies"), |text, at| {
+            cidr(&text, at, problems)
+        });
+        Some(Listener {
+            name: name?,
+            bind: bind?,
+            tls: tls?,
+            trusted_proxies: trusted_proxies?,
+            websocket: self.websocket.unwrap_or(true),
+        })
+    }
+}
+
+impl ListenerTlsFile {
+    fn parse(self, at: &KeyPath, problems: &mut Problems) -> Option<ListenerTls> {
+        let single = self.certificate.is_some() || self.private_key.is_some();
+        let Some(list) = self.certificates else {
+            let pair = CertificateFile {
+                certificate: self.certificate,
+                private_key: self.private_key,
+            };
+            return Some(ListenerTls {
+                certificates: vec![pair.parse(at, problems)?],
+            });
+        };
+        let at = at.key("certificates");
+        if single {
+            problems.add_hint(&at, "stands beside `certificate`", "put every pair into `certificates`");
+            return None;
+        }
+        if list.is_empty() {
+            problems.add(&at, "must have at least one certificate");
+            return None;
+        }
+        let certificates = all(Some(list), &at, |pair, at| pair.parse(at, problems))?;
+        Some(ListenerTls { certificates })
+    }
+}
+
+impl CertificateFile {
+    pub(super) fn parse(self, at: &KeyPath, problems: &mut Problems) -> Option<CertificateFiles> {
+        let certificate = required_path(
+            self.certificate.as_ref(),
+            &at.key("certificate"),
+            Kind::File,
+            "name the PEM file of the certificate chain",
+            problems,
+        );
+        let private_key = required_path(
+            self.private_key.as_ref(),
+            &at.key("private_key"),
+            Kind::File,
+            "name the PEM file of the certificate's private key",
+            problems,
+        );
+        Some(CertificateFiles {
+            certificate: certificate?,
+            private_key: private_key?,
+        })
+    }
+}
+
+/// `10.0.0.0/8`, or an address alone.
+fn cidr(text: &str, at: &KeyPath, problems: &mut Problems) -> Option<Cidr> {
+    let (address, prefix) = match text.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (text, None),
+    };
+    let Ok(address) = address.parse::<IpAddr>() else {
+        let hint = "write an address and a prefix length, such as `10.0.0.0/8`";
+        problems.add_hint(at, format!("`{}` is not a network", brief(text)), hint);
+        return None;
+    };
+    let bits: u8 = if address.is_ipv4() { 32 } else { 128 };
+    let prefix = match prefix {
+        None => Some(bits),
+        Some(digits) if digits.chars().all(|c| c.is_ascii_digit()) => {
+            digits.parse().ok().filter(|prefix| *prefix <= bits)
+        }
+        Some(_) => None,
+    };
+    let Some(prefix) = prefix else {
+        problems.add(at, format!("the prefix length must be between 0 and {bits}"));
+        return None;
+    };
+    let network = match address {
+        IpAddr::V4(v4) => IpAddr::from((u32::from(v4) & mask32(prefix)).to_be_bytes()),
+        IpAddr::V6(v6) => IpAddr::from((u128::from(v6) & mask128(prefix)).to_be_bytes()),
+    };
+    if network != address {
+        problems.add_hint(
+            at,
+            format!("`{}` has bits outside its prefix", brief(text)),
+            format!("write `{network}/{prefix}`"),
+        );
+        return None;
+    }
+    Some(Cidr { address, prefix })
+}
+
+fn mask32(prefix: u8) -> u32 {
+    u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0)
+}
+
+fn mask128(prefix: u8) -> u128 {
+    u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0)
+}

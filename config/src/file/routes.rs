@@ -1,0 +1,234 @@
+//! `[[routes]]`.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::Known;
+use super::destination::{FixedFile, RedirectFile, ToFile, template, to};
+use super::matching::{MatchFile, prefix};
+use super::services::{LONGEST, RetryFile};
+use super::value::{all, is_host, name, optional};
+use crate::model::{Destination, Match, Name, PathMatch, Rewrite, Route, Segment};
+use crate::path::KeyPath;
+use crate::problems::Problems;
+use crate::units::{DurationText, SizeText, brief};
+
+/// `[[routes]]` as written.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RouteFile {
+    /// Used in logs, metrics and spans. Default: made from host and path.
+    pub(super) name: Option<String>,
+    /// Which calls; leave it out for all.
+    #[serde(rename = "match")]
+    matches: Option<MatchFile>,
+    /// `orders`, `orders@azure`, or a list with weights.
+    to: Option<ToFile>,
+    /// Answer with a redirect instead of `to`.
+    redirect: Option<RedirectFile>,
+    /// Answer with this text instead of `to`.
+    fixed: Option<FixedFile>,
+    /// The path to send instead, e.g. `/new/{rest*}`.
+    rewrite: Option<String>,
+    /// What to cut off the front of the path, e.g. `/api`.
+    strip_prefix: Option<String>,
+    /// Origins whose pages may open a WebSocket: `https://app.acme.example` or `*.acme.example`. Default: any.
+    origins: Option<Vec<String>>,
+    /// Deadline of a call instead of the service's.
+    timeout: Option<DurationText>,
+    /// Tries instead of the service's.
+    retry: Option<RetryFile>,
+    /// Largest request body. Default: `limits.body`.
+    max_body: Option<SizeText>,
+}
+
+/// Route names in use, for those that have to be made.
+#[derive(Debug)]
+pub(super) struct Names(HashSet<String>);
+
+impl Names {
+    /// The names that were written.
+    pub(super) fn of<'a>(written: impl Iterator<Item = &'a str>) -> Self {
+        Self(written.map(str::to_owned).collect())
+    }
+
+    /// A name from what a route matches, made unique by a number.
+    fn make(&mut self, summary: &str) -> Name {
+        let mut base = String::new();
+        for c in summary.chars().map(|c| c.to_ascii_lowercase()) {
+            let good = c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.');
+            if good {
+                base.push(c);
+            } else if !base.is_empty() && !base.ends_with('-') {
+                base.push('-');
+            }
+            // Room for a number.
+            if base.len() >= 56 {
+                break;
+            }
+        }
+        let base = base
+            .trim_start_matches(|c: char| !c.is_ascii_alphanumeric())
+            .trim_end_matches('-');
+        let base = if base.is_empty() { "all" } else { base };
+        let mut name = base.to_owned();
+        let mut number = 2;
+        while !self.0.insert(name.clone()) {
+            name = format!("{base}-{number}");
+            number += 1;
+        }
+        name.into()
+    }
+}
+
+impl RouteFile {
+    pub(super) fn parse(
+        self,
+        at: &KeyPath,
+        known: &Known,
+        names: &mut Names,
+        problems: &mut Problems,
+    ) -> Option<Route> {
+        let matches = self.matches.unwrap_or_default();
+        let name = match self.name {
+            Some(text) => name(Some(&text), &at.key("name"), "", problems),
+            None => Some(names.make(&matches.summary())),
+        };
+        let matches = matches.parse(&at.key("match"), problems);
+        let to_service = self.to.is_some();
+        let to = match (self.to, self.redirect, self.fixed) {
+            (Some(target), None, None) => to(target, &at.key("to"), known, problems),
+            (None, Some(redirect), None) => redirect.parse(&at.key("redirect"), matches.as_ref(), problems),
+            (None, None, Some(fixed)) => fixed.parse(&at.key("fixed"), problems),
+            (None, None, None) => {
+                let broken = ["to", "redirect", "fixed"]
+                    .iter()
+                    .any(|key| problems.broken(&at.key(key)));
+                if !broken {
+                    let hint = "name a service, e.g. `orders` or `orders@azure`, or write `redirect` or `fixed`";
+                    problems.missing(&at.key("to"), hint);
+                }
+                None
+            }
+            _ => {
+                problems.add_hint(
+                    at,
+                    "leads to several places",
+                    "write one of `to`, `redirect` and `fixed`",
+                );
+                None
+            }
+        };
+        let rewrite = match (self.rewrite, self.strip_prefix) {
+            (None, None) => Some(None),
+            (Some(_), Some(_)) => {
+                problems.add(&at.key("strip_prefix"), "stands beside `rewrite`");
+                None
+            }
+            (Some(text), None) => rewrite(text, &at.key("rewrite"), matches.as_ref(), problems).map(Some),
+            (None, Some(text)) => strip(&text, &at.key("strip_prefix"), matches.as_ref(), problems).map(Some),
+        };
+        if let Some(Some(rewrite)) = &rewrite
+            && !to_service
+            && matches!(to, Some(Destination::Redirect { .. } | Destination::Fixed { .. }))
+        {
+            let key = if matches!(rewrite, Rewrite::Template(_)) {
+                "rewrite"
+            } else {
+                "strip_prefix"
+            };
+            problems.add_hint(&at.key(key), "has no effect without `to`", "remove it");
+        }
+        let origins = all(self.origins, &at.key("origins"), |text, at| origin(text, at, problems));
+        let range = Duration::from_millis(1)..=Duration::from_millis(LONGEST);
+        let timeout = optional(self.timeout, |timeout| {
+            timeout.parse(&at.key("timeout"), &range, problems)
+        });
+        let retry = optional(self.retry, |retry| retry.parse(&at.key("retry"), problems));
+        let max_body = optional(self.max_body, |size| {
+            size.parse(&at.key("max_body"), &(0..=1 << 40), problems)
+        });
+        Some(Route {
+            name: name?,
+            matches: matches?,
+            to: to?,
+            rewrite: rewrite?,
+            origins: origins?,
+            timeout: timeout?,
+            retry: retry?,
+            max_body: max_body?,
+        })
+    }
+}
+
+fn rewrite(text: String, at: &KeyPath, matches: Option<&Match>, problems: &mut Problems) -> Option<Rewrite> {
+    if !text.starts_with('/') || text.contains(['?', '#', '\\']) {
+        let hint = "write a path, e.g. `/new/{rest*}`; the query stays as it is";
+        problems.add_hint(at, format!("`{}` is not a path", brief(&text)), hint);
+        return None;
+    }
+    template(&text, matches, &[], at, problems)?;
+    Some(Rewrite::Template(text))
+}
+
+fn strip(text: &str, at: &KeyPath, matches: Option<&Match>, problems: &mut Problems) -> Option<Rewrite> {
+    let prefix = prefix(text, at, problems)?;
+    let path = matches?.path.as_ref();
+    let fits = match path {
+        Some(PathMatch::Pattern(segments)) => {
+            let literals = segments.iter().map_while(|segment| match segment {
+                Segment::Literal(text) => Some(text.as_str()),
+                Segment::Parameter(_) | Segment::Rest(_) => None,
+            });
+            let path = literals.fold(String::new(), |path, segment| format!("{path}/{segment}"));
+            below(&path, &prefix)
+        }
+        Some(PathMatch::Prefix(path)) => below(path, &prefix),
+        Some(PathMatch::Regex(_)) | None => true,
+    };
+    if !fits {
+        problems.add_hint(
+            at,
+            "no path of this route starts with it",
+            "write the beginning of what `match` says",
+        );
+        return None;
+    }
+    Some(Rewrite::StripPrefix(prefix))
+}
+
+/// Whether `path` is `prefix` or below it, by whole segments.
+fn below(path: &str, prefix: &str) -> bool {
+    prefix == "/"
+        || path
+            .strip_prefix(prefix)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// `https://app.acme.example`, or `*.acme.example`.
+fn origin(text: String, at: &KeyPath, problems: &mut Problems) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    let good = match lower.strip_prefix("*.") {
+        Some(suffix) => is_host(suffix) && suffix.parse::<std::net::IpAddr>().is_err(),
+        None => lower.split_once("://").is_some_and(|(scheme, rest)| {
+            let host = rest
+                .parse::<http::uri::Authority>()
+                .ok()
+                .filter(|_| !rest.contains('@'));
+            scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+                && scheme
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+                && host.is_some_and(|host| is_host(host.host().trim_matches(['[', ']'])))
+        }),
+    };
+    if good {
+        return Some(lower);
+    }
+    let hint = "write what the browser sends, e.g. `https://app.acme.example`, or `*.acme.example`";
+    problems.add_hint(at, format!("`{}` is not an origin", brief(&text)), hint);
+    None
+}

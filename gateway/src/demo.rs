@@ -1,0 +1,3 @@
+//! `causeway demo`: two sites, their certificates and backends, in one process.
+
+pub mod backend;

@@ -1,0 +1,8 @@
+//! WebSocket without sockets (RFC 6455): the handshake over HTTP/1.1, and how frames lie in a stream of bytes that is
+//! passed through.
+
+pub mod handshake;
+pub mod tracker;
+
+pub use handshake::{Accept, ClientKey, HandshakeError};
+pub use tracker::{Counts, Direction, Passed, Tracker, TrackerLimits, Violation, WsViolation};
