@@ -4,6 +4,8 @@
 //! is slow, gone or wrong costs dropped lines and spans, which are counted, and never a call.
 
 pub mod access;
+mod collector;
+pub mod export;
 pub mod lines;
 pub mod log;
 pub mod metrics;

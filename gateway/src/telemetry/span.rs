@@ -14,6 +14,7 @@ use super::metrics::Counter;
 use super::settings::Propagators;
 use super::trace::{Ids, Sampler, TraceContext};
 
+pub mod json;
 pub mod semconv;
 #[cfg(test)]
 mod tests;
