@@ -38,7 +38,7 @@ pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+        .unwrap_or_else(|| Path::new("."));
     // Bound in a directory of mode 0700, restricted, and only then moved to where others can see it.
     let hidden = tempfile::Builder::new().prefix(".").rand_bytes(4).tempdir_in(parent)?;
     let inside = hidden.path().join("s");

@@ -340,3 +340,82 @@ async fn endpoints_headers_and_certificates_that_make_no_sense_are_named() {
         assert!(problem.contains("/nonexistent/ca.pem"), "{problem}");
     }
 }
+
+/// Ends TLS that asks for a client certificate, and passes the bytes on to a collector without TLS.
+async fn tls_front(collector: SocketAddr, own: &rcgen::CertifiedKey<rcgen::KeyPair>, client: &[u8]) -> SocketAddr {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(client).unwrap()).unwrap();
+    let verifier =
+        rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier.unwrap())
+        .with_single_cert(
+            vec![own.cert.der().clone()],
+            PrivateKeyDer::from_pem_slice(own.signing_key.serialize_pem().as_bytes()).unwrap(),
+        )
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    Handle::current().spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            Handle::current().spawn(async move {
+                let mut onward = tokio::net::TcpStream::connect(collector).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut onward).await;
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn certificates_of_the_settings_are_used_and_an_unknown_collector_gets_no_span() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let server = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let client = rcgen::generate_simple_self_signed(["causeway".to_owned()]).unwrap();
+    std::fs::write(path("ca.pem"), server.cert.pem()).unwrap();
+    std::fs::write(path("client.pem"), client.cert.pem()).unwrap();
+    std::fs::write(path("client.key"), client.signing_key.serialize_pem()).unwrap();
+    for protocol in [OtlpProtocol::Grpc, OtlpProtocol::Http] {
+        let (collector, received) = match protocol {
+            OtlpProtocol::Grpc => grpc_collector().await,
+            OtlpProtocol::Http => http_collector(200, "application/x-protobuf", Bytes::new()).await,
+        };
+        let front = tls_front(collector, &server, client.cert.pem().as_bytes()).await;
+        for (authority, arrives) in [("ca.pem", true), ("client.pem", false)] {
+            let mut settings = settings(front, protocol);
+            if let Destination::Otlp(otlp) = &mut settings.destination {
+                let tail = if protocol == OtlpProtocol::Http {
+                    "/v1/traces"
+                } else {
+                    ""
+                };
+                otlp.endpoint = format!("https://localhost:{}{tail}", front.port());
+                otlp.timeout = Duration::from_secs(if arrives { 10 } else { 1 });
+                otlp.certificate = Some(path(authority));
+                otlp.client = Some((path("client.pem"), path("client.key")));
+            }
+            let metrics = metrics();
+            let (tracer, exporting) = start(&settings, None, &metrics, &Handle::current()).unwrap();
+            tracer.record(span("span 000"));
+            exporting.shutdown(Duration::from_secs(20)).await;
+            assert_eq!(
+                metrics.spans_exported.value(),
+                u64::from(arrives),
+                "{protocol:?} {authority}"
+            );
+            check(&received.0, 1);
+        }
+    }
+}
