@@ -2,5 +2,7 @@
 
 pub mod admin;
 pub mod demo;
+pub mod discovery;
 pub mod route;
+pub mod service;
 pub mod telemetry;

@@ -21,6 +21,7 @@ pub mod reply;
 
 mod calls;
 mod credit;
+mod event;
 mod inbox;
 mod ledger;
 mod liveness;
@@ -32,11 +33,14 @@ mod turns;
 
 pub use calls::CallId;
 pub use control::{GoAway, GoAwayReason, Hello};
+pub use event::{Incoming, Origin, Violation};
 pub use head::{HeadError, OpenHead, TraceParent};
 pub use inbox::Inbox;
 pub use ledger::GrowthLedger;
 pub use liveness::Tick;
-pub use receive::{Incoming, Origin, Violation};
 pub use reply::{Ended, Failure};
 pub use send::{OpenError, SendError, Sent};
 pub use session::{Counts, Role, Session, Settings};
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use crate::backend::Ports;
 use crate::cases::{Buffers, Topology};
 use crate::failure::{During, Failure, Result};
-use crate::load::Entry;
+use crate::load::{Entry, Idle};
 use crate::process::Running;
 
 /// A program that can do the work.
@@ -34,6 +34,15 @@ impl System {
         self.to_possible_value()
             .map(|value| value.get_name().to_owned())
             .unwrap_or_default()
+    }
+
+    /// Open files that one idle connection takes in the gateway that needs most: the client's, and one to the other
+    /// gateway where the tunnel does not carry many WebSockets over one connection.
+    pub(crate) fn files_per_idle(self, idle: Idle) -> u64 {
+        match (self, idle) {
+            (Self::HaproxyH1 | Self::Nginx, Idle::WebSocket) => 2,
+            _ => 1,
+        }
     }
 
     /// Configuration templates in the order in which they are started, each with the end of its file name.
@@ -161,8 +170,8 @@ impl Installed {
         let (http, grpc) = (ports.take()?, ports.take()?);
         // causeway takes every protocol on one port.
         let grpc = if self.system == System::Causeway { http } else { grpc };
-        // Both sides of a call through the same process, and room for the tunnel and pools.
-        let connections = (setting.connections * 2 + 1024).to_string();
+        // Both sides of a call go through one process; nginx turns connections away before the last sixteenth is used.
+        let connections = setting.connections * 9 / 4 + 1024;
         let values = [
             ("@DIR@", setting.dir.display().to_string()),
             ("@ENTRY@", http.to_string()),
@@ -174,7 +183,9 @@ impl Installed {
             ("@BACKEND_HTTP@", setting.backend.http.to_string()),
             ("@BACKEND_GRPC@", setting.backend.grpc.to_string()),
             ("@BACKEND_WS@", setting.backend.websocket.to_string()),
-            ("@CONNECTIONS@", connections),
+            ("@CONNECTIONS@", connections.to_string()),
+            // causeway's own bound on calls of a tunnel and connections of a service.
+            ("@CALLS@", connections.min(65_536).to_string()),
             ("@FILES@", setting.files.to_string()),
             ("@TUNING@", self.system.tuning(setting.buffers).to_owned()),
         ];
@@ -247,6 +258,44 @@ mod tests {
         assert_eq!(fill("x @DIR@/y :@ENTRY@", &values).unwrap(), "x /d/y :1");
         assert!(fill("@PEER@", &values).unwrap_err().to_string().contains("@PEER@"));
         assert_eq!(fill("\"@type\": \"a@b\"", &values).unwrap(), "\"@type\": \"a@b\"");
+    }
+
+    #[test]
+    fn causeway_accepts_its_own_templates() {
+        let dir = tempfile::tempdir().unwrap();
+        for site in ["a", "b"] {
+            let files = dir.path().join("sites").join(site);
+            fs::create_dir_all(files.join("bundles")).unwrap();
+            for name in ["gateway.crt", "gateway.key"] {
+                fs::write(files.join(name), "").unwrap();
+            }
+        }
+        let mut values = vec![("@DIR@", dir.path().display().to_string())];
+        let places = [
+            "@ENTRY@",
+            "@PEER@",
+            "@ADMIN_A@",
+            "@ADMIN_B@",
+            "@BACKEND_HTTP@",
+            "@BACKEND_GRPC@",
+            "@BACKEND_WS@",
+        ];
+        values.extend(
+            places
+                .into_iter()
+                .zip(20_000..)
+                .map(|(place, port)| (place, port.to_string())),
+        );
+        values.extend([("@CONNECTIONS@", "23524".to_owned()), ("@CALLS@", "23524".to_owned())]);
+        for topology in [Topology::Pair, Topology::Single] {
+            for (name, template) in System::Causeway.templates(topology) {
+                let path = dir.path().join(name);
+                fs::write(&path, fill(template, &values).unwrap()).unwrap();
+                if let Err(problems) = causeway_config::load(&[path], &[]) {
+                    panic!("{problems}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -3,14 +3,15 @@
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::Method;
 
-use super::framing::{Framing, FramingError, Hop};
+use super::error::RequestError;
+use super::framing::{Expect, Framing, Hop, Times};
 use super::lines::{self, Cursor, LineError, VersionError};
 use super::{Limits, MAX_FIELDS, Parsed};
 use crate::call::{CallHead, Length, Protocol, Scheme};
 use crate::deadline;
-use crate::fields::{FieldError, Fields, is_token};
+use crate::fields::{Fields, is_token};
 use crate::name;
 use crate::target::{Authority, Target, TargetError};
 use crate::websocket::handshake::{self, ClientKey, HandshakeError};
@@ -46,161 +47,6 @@ pub struct Request {
     pub trailers: bool,
     /// `grpc-timeout`, as gRPC-Web and Connect clients send it.
     pub timeout: Option<Duration>,
-}
-
-/// Why a request was refused. The connection cannot be used any more: answer with [`status`](Self::status) and close.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RequestError {
-    /// A line of the head breaks a rule of RFC 9112, sections 2.2 and 5.
-    #[error("malformed request head: {0}")]
-    Line(LineError),
-    /// More than one empty line before the request line (RFC 9112, section 2.2).
-    #[error("more than one empty line before the request line")]
-    EmptyLines,
-    /// Not method, space, target, space, version (RFC 9112, section 3).
-    #[error("malformed request line")]
-    RequestLine,
-    /// The method is no token.
-    #[error("request method is not a token")]
-    Method,
-    /// The method is longer than 32 bytes.
-    #[error("request method is longer than 32 bytes")]
-    MethodTooLong,
-    /// CONNECT, which this gateway does not serve over HTTP/1.1.
-    #[error("CONNECT is not served")]
-    Connect,
-    /// The target, or an absolute target beside its `host`.
-    #[error("{0}")]
-    Target(TargetError),
-    /// The target is over its limit.
-    #[error("request target is too long")]
-    TargetTooLong,
-    /// Neither HTTP/1.0 nor HTTP/1.1.
-    #[error("HTTP version is not 1.0 or 1.1")]
-    Version,
-    /// The head is over its limit.
-    #[error("request head is too large")]
-    HeadTooLarge,
-    /// HTTP/1.1 without `host`.
-    #[error("host is missing")]
-    HostMissing,
-    /// More than one `host`.
-    #[error("host is given more than once")]
-    HostRepeated,
-    /// `host` is not a host with an optional port.
-    #[error("host is not a host with an optional port")]
-    Host,
-    /// `content-length` beside `transfer-encoding` (RFC 9112, section 6.1).
-    #[error("both content-length and transfer-encoding")]
-    LengthAndCoding,
-    /// More than one `content-length`, even if they agree.
-    #[error("content-length is given more than once")]
-    LengthRepeated,
-    /// `content-length` is not a plain decimal number below 10^19.
-    #[error("content-length is not a decimal number")]
-    Length,
-    /// More than one `transfer-encoding`.
-    #[error("transfer-encoding is given more than once")]
-    CodingRepeated,
-    /// `transfer-encoding` is malformed, or `chunked` is not its last element.
-    #[error("malformed transfer-encoding")]
-    Coding,
-    /// A transfer coding other than `chunked`.
-    #[error("transfer-encoding other than chunked")]
-    CodingUnknown,
-    /// `transfer-encoding` in HTTP/1.0 (RFC 9112, section 6.1).
-    #[error("transfer-encoding in HTTP/1.0")]
-    CodingInOld,
-    /// `connection` is not a list of tokens.
-    #[error("malformed connection field")]
-    Connection,
-    /// `connection` names a field that is not the client's to remove.
-    #[error("connection names a reserved field")]
-    Reserved,
-    /// `expect` other than `100-continue` (RFC 9110, section 10.1.1).
-    #[error("expectation other than 100-continue")]
-    Expectation,
-    /// `grpc-timeout` is malformed.
-    #[error("malformed grpc-timeout")]
-    Timeout,
-    /// A malformed WebSocket handshake.
-    #[error("{0}")]
-    Handshake(HandshakeError),
-    /// The head parser refused what no rule above names.
-    #[error("malformed request head")]
-    Malformed,
-}
-
-impl RequestError {
-    /// What the client is told.
-    pub fn status(self) -> StatusCode {
-        match self {
-            Self::Line(LineError::TooManyFields) | Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
-            Self::MethodTooLong | Self::Connect | Self::CodingUnknown => StatusCode::NOT_IMPLEMENTED,
-            Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-            Self::Expectation => StatusCode::EXPECTATION_FAILED,
-            Self::Handshake(error) => error.status(),
-            _ => StatusCode::BAD_REQUEST,
-        }
-    }
-
-    /// The word used in logs and metrics.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Line(error) => error.label(),
-            Self::EmptyLines => "empty_lines",
-            Self::RequestLine => "request_line",
-            Self::Method => "method",
-            Self::MethodTooLong => "method_too_long",
-            Self::Connect => "connect",
-            Self::Target(TargetError::Mismatch) => "host_mismatch",
-            Self::Target(_) => "target",
-            Self::TargetTooLong => "target_too_long",
-            Self::Version => "version",
-            Self::HeadTooLarge => "head_too_large",
-            Self::HostMissing => "host_missing",
-            Self::HostRepeated => "host_repeated",
-            Self::Host => "host",
-            Self::LengthAndCoding => "length_and_coding",
-            Self::LengthRepeated => "length_repeated",
-            Self::Length => "length",
-            Self::CodingRepeated => "coding_repeated",
-            Self::Coding => "coding",
-            Self::CodingUnknown => "coding_unknown",
-            Self::CodingInOld => "coding_in_http10",
-            Self::Connection => "connection",
-            Self::Reserved => "connection_reserved",
-            Self::Expectation => "expectation",
-            Self::Timeout => "grpc_timeout",
-            Self::Handshake(error) => error.label(),
-            Self::Malformed => "malformed",
-        }
-    }
-}
-
-impl From<LineError> for RequestError {
-    fn from(error: LineError) -> Self {
-        Self::Line(error)
-    }
-}
-
-impl From<FramingError> for RequestError {
-    fn from(error: FramingError) -> Self {
-        match error {
-            FramingError::LengthAndCoding => Self::LengthAndCoding,
-            FramingError::LengthRepeated => Self::LengthRepeated,
-            FramingError::Length => Self::Length,
-            FramingError::CodingRepeated => Self::CodingRepeated,
-            FramingError::Coding => Self::Coding,
-            FramingError::CodingUnknown => Self::CodingUnknown,
-            FramingError::Reserved => Self::Reserved,
-            FramingError::Connection => Self::Connection,
-            FramingError::Field(FieldError::Name) => Self::Line(LineError::Name),
-            FramingError::Field(_) => Self::Line(LineError::Value),
-        }
-    }
 }
 
 /// Reads the head of a request at the start of `buf`. `scheme` is how the client reached us; the scheme of an absolute
@@ -271,8 +117,8 @@ fn read(head: &[u8], limits: &Limits, scheme: Scheme) -> Result<Request, Request
             return Err(RequestError::Handshake(HandshakeError::Request));
         }
         Some(handshake::accept_request(
-            one(hop.key, hop.keys),
-            one(hop.version, hop.versions),
+            hop.key.value(),
+            hop.version.value(),
             &fields,
         )?)
     } else {
@@ -284,8 +130,9 @@ fn read(head: &[u8], limits: &Limits, scheme: Scheme) -> Result<Request, Request
     };
     let hold = expects(&hop, http10)? && framing != BodyFraming::Empty;
     let timeout = match hop.timeout {
-        Some(value) => Some(deadline::parse(value).map_err(|_| RequestError::Timeout)?),
-        None => None,
+        Times::Never => None,
+        Times::Once(value) => Some(deadline::parse(value).map_err(|_| RequestError::Timeout)?),
+        Times::Often => return Err(RequestError::Timeout),
     };
     Ok(Request {
         head: CallHead {
@@ -309,38 +156,22 @@ fn read(head: &[u8], limits: &Limits, scheme: Scheme) -> Result<Request, Request
     })
 }
 
-impl From<HandshakeError> for RequestError {
-    fn from(error: HandshakeError) -> Self {
-        Self::Handshake(error)
-    }
-}
-
-/// The value of a field that came exactly once.
-fn one(value: Option<&[u8]>, count: usize) -> Option<&[u8]> {
-    value.filter(|_| count == 1)
-}
-
 /// RFC 9110, section 10.1.1: HTTP/1.0 has no expectations, and there is only one to have.
 fn expects(hop: &Hop<'_>, http10: bool) -> Result<bool, RequestError> {
     match hop.expect {
-        Some(value) if !http10 => {
-            if value.eq_ignore_ascii_case(b"100-continue") {
-                Ok(true)
-            } else {
-                Err(RequestError::Expectation)
-            }
-        }
+        Expect::Continue if !http10 => Ok(true),
+        Expect::Other if !http10 => Err(RequestError::Expectation),
         _ => Ok(false),
     }
 }
 
 /// The target in one of its three forms (RFC 9112, section 3.2), with `host` moved into it.
 fn target(raw: &[u8], method: &Method, hop: &Hop<'_>, http10: bool) -> Result<Target, RequestError> {
-    let host = match (hop.host, hop.hosts) {
-        (None, _) if http10 => Authority::default(),
-        (None, _) => return Err(RequestError::HostMissing),
-        (Some(host), 1) => Authority::parse(host).map_err(|_| RequestError::Host)?,
-        (Some(_), _) => return Err(RequestError::HostRepeated),
+    let host = match hop.host {
+        Times::Never if http10 => Authority::default(),
+        Times::Never => return Err(RequestError::HostMissing),
+        Times::Once(host) => Authority::parse(host).map_err(|_| RequestError::Host)?,
+        Times::Often => return Err(RequestError::HostRepeated),
     };
     match raw.first() {
         Some(b'/') => Target::parse(host, raw).map_err(RequestError::Target),

@@ -4,11 +4,12 @@ use std::mem::MaybeUninit;
 
 use http::{Method, StatusCode};
 
-use super::framing::{Framing, FramingError, Hop};
+use super::error::ResponseError;
+use super::framing::{Framing, Hop};
 use super::lines::{self, Cursor, LineError, VersionError};
 use super::{Limits, MAX_FIELDS, Parsed};
 use crate::call::{Length, ReplyHead};
-use crate::fields::{FieldError, Fields};
+use crate::fields::Fields;
 use crate::name;
 use crate::websocket::handshake::{self, ClientKey, HandshakeError};
 
@@ -56,115 +57,6 @@ pub struct Response {
     pub keep_alive: bool,
     /// Interim, final, or a WebSocket.
     pub kind: Kind,
-}
-
-/// Why a response was refused. The connection cannot be used any more, and the client gets a 502.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum ResponseError {
-    /// A line of the head breaks a rule of RFC 9112, sections 2.2 and 5.
-    #[error("malformed response head: {0}")]
-    Line(LineError),
-    /// Not version, space, three digits, reason.
-    #[error("malformed status line")]
-    StatusLine,
-    /// A status outside 100 to 599.
-    #[error("status is not between 100 and 599")]
-    Status,
-    /// Neither HTTP/1.0 nor HTTP/1.1.
-    #[error("HTTP version is not 1.0 or 1.1")]
-    Version,
-    /// The head is over its limit.
-    #[error("response head is too large")]
-    HeadTooLarge,
-    /// `content-length` beside `transfer-encoding` (RFC 9112, section 6.1).
-    #[error("both content-length and transfer-encoding")]
-    LengthAndCoding,
-    /// More than one `content-length`, even if they agree.
-    #[error("content-length is given more than once")]
-    LengthRepeated,
-    /// `content-length` is not a plain decimal number below 10^19.
-    #[error("content-length is not a decimal number")]
-    Length,
-    /// More than one `transfer-encoding`.
-    #[error("transfer-encoding is given more than once")]
-    CodingRepeated,
-    /// `transfer-encoding` is malformed, or `chunked` is not its last element.
-    #[error("malformed transfer-encoding")]
-    Coding,
-    /// A transfer coding other than `chunked`.
-    #[error("transfer-encoding other than chunked")]
-    CodingUnknown,
-    /// `transfer-encoding` in HTTP/1.0 (RFC 9112, section 6.1).
-    #[error("transfer-encoding in HTTP/1.0")]
-    CodingInOld,
-    /// `connection` is not a list of tokens.
-    #[error("malformed connection field")]
-    Connection,
-    /// `connection` names a reserved field.
-    #[error("connection names a reserved field")]
-    Reserved,
-    /// A 1xx or 204 that announces a body (RFC 9110, section 8.6; RFC 9112, section 6.1).
-    #[error("a status without a body announces one")]
-    BodyForbidden,
-    /// 101 where no upgrade was asked for.
-    #[error("unasked 101")]
-    UnaskedUpgrade,
-    /// A 101 that does not answer our handshake.
-    #[error("{0}")]
-    Handshake(HandshakeError),
-    /// The head parser refused what no rule above names.
-    #[error("malformed response head")]
-    Malformed,
-}
-
-impl ResponseError {
-    /// The word used in logs and metrics.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Line(error) => error.label(),
-            Self::StatusLine => "status_line",
-            Self::Status => "status",
-            Self::Version => "version",
-            Self::HeadTooLarge => "head_too_large",
-            Self::LengthAndCoding => "length_and_coding",
-            Self::LengthRepeated => "length_repeated",
-            Self::Length => "length",
-            Self::CodingRepeated => "coding_repeated",
-            Self::Coding => "coding",
-            Self::CodingUnknown => "coding_unknown",
-            Self::CodingInOld => "coding_in_http10",
-            Self::Connection => "connection",
-            Self::Reserved => "connection_reserved",
-            Self::BodyForbidden => "body_forbidden",
-            Self::UnaskedUpgrade => "unasked_upgrade",
-            Self::Handshake(error) => error.label(),
-            Self::Malformed => "malformed",
-        }
-    }
-}
-
-impl From<LineError> for ResponseError {
-    fn from(error: LineError) -> Self {
-        Self::Line(error)
-    }
-}
-
-impl From<FramingError> for ResponseError {
-    fn from(error: FramingError) -> Self {
-        match error {
-            FramingError::LengthAndCoding => Self::LengthAndCoding,
-            FramingError::LengthRepeated => Self::LengthRepeated,
-            FramingError::Length => Self::Length,
-            FramingError::CodingRepeated => Self::CodingRepeated,
-            FramingError::Coding => Self::Coding,
-            FramingError::CodingUnknown => Self::CodingUnknown,
-            FramingError::Reserved => Self::Reserved,
-            FramingError::Connection => Self::Connection,
-            FramingError::Field(FieldError::Name) => Self::Line(LineError::Name),
-            FramingError::Field(_) => Self::Line(LineError::Value),
-        }
-    }
 }
 
 /// Reads the head of a response at the start of `buf`. [`Limits::target`] has no part in it.
@@ -260,8 +152,7 @@ fn kind(status: StatusCode, asked: Asked<'_>, hop: &Hop<'_>, fields: &Fields) ->
     if !hop.wants_websocket() {
         return Err(ResponseError::Handshake(HandshakeError::Accept));
     }
-    let accept = hop.accept.filter(|_| hop.accepts == 1);
-    handshake::accept_reply(key, accept, fields).map_err(ResponseError::Handshake)?;
+    handshake::accept_reply(key, hop.accept.value(), fields).map_err(ResponseError::Handshake)?;
     Ok(Kind::Upgraded)
 }
 

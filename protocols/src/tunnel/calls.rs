@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Instant;
 
-use super::receive::Origin;
+use super::event::Origin;
 
 /// A call on one tunnel. Odd where the dialler opened it, even where the acceptor did; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,8 +54,8 @@ pub(super) struct Exchange {
     pub(super) credit: u32,
     /// Bytes of DATA sent; stops counting where it no longer matters.
     pub(super) sent: u32,
-    /// Bytes that may be sent although others wait.
-    pub(super) allowance: u32,
+    /// Bytes that may be sent although others wait; below 0 what the last frame of a turn was too long by.
+    pub(super) allowance: i32,
     /// Bytes of DATA that the other side may still send.
     pub(super) granted: u32,
     /// Size of the window; `granted`, what is queued here, and `returned` add up to it.

@@ -129,9 +129,9 @@ impl Header {
     }
 }
 
-/// A head or a list of trailers does not fit into one frame.
+/// A head or a list of trailers does not fit into one frame, or a name in it is too long or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("more than {MAX_FIELDS} fields, or more than {MAX_HEAD} bytes")]
+#[error("more than {MAX_FIELDS} fields or {MAX_HEAD} bytes, or a name that is none")]
 pub struct TooLarge;
 
 /// Appends a frame with a short payload; `payload` fits its kind.

@@ -62,7 +62,7 @@ pub struct OpenHead {
     pub caller: Option<Vec<u8>>,
     /// The span that the other site's span is a child of.
     pub trace: Option<TraceParent>,
-    /// The id that both sites log.
+    /// The id that both sites log: 1 to [`MAX_REQUEST_ID`] visible ASCII characters. Any other does not cross.
     pub request_id: Option<String>,
     /// 0 (most urgent) to 7 (RFC 9218, section 4.1).
     pub urgency: Option<u8>,
@@ -127,6 +127,9 @@ pub enum HeadError {
     /// More than [`MAX_FIELDS`] fields.
     #[error("more than {MAX_FIELDS} fields")]
     TooManyFields,
+    /// There is no body, and the head announces one.
+    #[error("head announces a body that does not follow")]
+    Body,
     /// A field that describes one hop, such as `transfer-encoding`, never crosses.
     #[error("a field of one hop was sent")]
     HopField,
@@ -135,23 +138,23 @@ pub enum HeadError {
 /// Appends the payload of HEAD.
 ///
 /// # Errors
-/// [`TooLarge`] when there are too many fields or a value is over its limit; `out` then holds a part.
+/// [`TooLarge`] when there are too many fields or sites, a value is over its limit, or the export or a site is no name;
+/// `out` then holds a part.
 pub fn encode(head: &OpenHead, out: &mut BytesMut) -> Result<(), TooLarge> {
     let call = &head.call;
     let target = call.target.path_and_query();
     let fields = call.fields.as_wire();
-    let size = 160 + target.len() + fields.len();
-    if size > MAX_HEAD + 160
+    if target.len() > MAX_HEAD
+        || fields.len() > MAX_HEAD
         || call.fields.len() > MAX_FIELDS
         || head.visited.len() > MAX_VISITED
         || head.caller.as_ref().is_some_and(|caller| caller.len() > MAX_CALLER)
         || !is_name(head.export.as_bytes())
         || head.visited.iter().any(|site| !is_name(site.as_bytes()))
-        || head.request_id.as_ref().is_some_and(|id| !is_request_id(id.as_bytes()))
     {
         return Err(TooLarge);
     }
-    out.reserve(size);
+    out.reserve(256 + target.len() + fields.len());
     out.put_u8(STATIC_TABLE);
     let protocol = match call.protocol {
         Protocol::Http => 1,
@@ -184,7 +187,7 @@ pub fn encode(head: &OpenHead, out: &mut BytesMut) -> Result<(), TooLarge> {
     if let Some(trace) = &head.trace {
         tlv(out, key::TRACE, &trace.0)?;
     }
-    if let Some(id) = &head.request_id {
+    if let Some(id) = head.request_id.as_ref().filter(|id| is_request_id(id.as_bytes())) {
         tlv(out, key::REQUEST_ID, id.as_bytes())?;
     }
     if let Some(urgency) = head.urgency {
@@ -390,3 +393,6 @@ fn once<T>(slot: &mut Option<T>, value: Option<T>) -> bool {
     *slot = value;
     fresh
 }
+
+#[cfg(test)]
+pub(super) mod tests;

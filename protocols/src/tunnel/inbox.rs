@@ -7,6 +7,9 @@ use bytes::{Bytes, BytesMut};
 /// Payloads up to this size are put together, so that a window full of tiny frames costs a window of memory and not a
 /// queue entry and an allocation for each byte.
 const SMALL: usize = 512;
+/// Behind others, payloads up to this size are copied: a slice of a read buffer keeps all of it alive, and who waits in
+/// a queue may wait long.
+const DETACH: usize = 8 * 1024;
 /// Size of what small payloads are put together into.
 const PACK: usize = 4096;
 
@@ -44,6 +47,8 @@ impl Inbox {
         // The first payload is handed on as it is: with a reader that keeps up nothing is ever copied.
         if data.len() > SMALL || (self.chunks.is_empty() && self.pack.is_empty()) {
             self.seal();
+            let queued = !self.chunks.is_empty() && data.len() <= DETACH;
+            let data = if queued { Bytes::copy_from_slice(&data) } else { data };
             self.chunks.push_back(data);
             return;
         }
@@ -72,8 +77,11 @@ impl Inbox {
     }
 
     fn seal(&mut self) {
-        if !self.pack.is_empty() {
+        if self.pack.len() > PACK / 2 {
             self.chunks.push_back(std::mem::take(&mut self.pack).freeze());
+        } else if !self.pack.is_empty() {
+            self.chunks.push_back(Bytes::copy_from_slice(&self.pack));
+            self.pack.clear();
         }
     }
 }

@@ -24,7 +24,7 @@ pub enum Tick {
 /// When the other side was last heard.
 #[derive(Debug)]
 pub(super) struct Liveness {
-    pub(super) heard: Instant,
+    heard: Instant,
     misses: u8,
     /// The PING that no PONG has answered yet.
     pending: Option<(u64, Instant)>,
@@ -45,6 +45,12 @@ impl Liveness {
             rtt: None,
             measured: now,
         }
+    }
+
+    /// A frame has come.
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.heard = now;
+        self.misses = 0;
     }
 
     pub(super) fn rtt(&self) -> Option<Duration> {
@@ -90,7 +96,6 @@ impl Session {
         let every = self.settings.ping_every;
         let live = &mut self.liveness;
         if now.saturating_duration_since(live.heard) < every {
-            live.misses = 0;
             return Tick::Nothing;
         }
         let since = now.saturating_duration_since(live.pinged);

@@ -1,16 +1,18 @@
 //! Bytes in: frames are taken off the front of the input, held to the protocol, and become events.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
+use http::StatusCode;
 
 use super::calls::{CallId, Exchange};
 use super::control::{GoAway, Hello};
+use super::event::{Incoming, Origin, Violation};
 use super::frame::{self, END, HEADER, HOLD, Header, IGNORABLE, Kind};
-use super::head::{self, OpenHead};
+use super::head::{self, HeadError, OpenHead};
 use super::reply::{self, Ended};
-use super::session::{MAX_CREDIT, Session};
-use crate::call::{Length, ReplyHead};
+use super::session::{HEADS_LIMIT, MAX_CREDIT, Session};
+use crate::call::Length;
 use crate::failure::Reset;
 
 /// Most interim heads of one call.
@@ -21,129 +23,6 @@ const SLICE: usize = 2048;
 /// Most bytes of answers (PONG, and RESET of calls that are not let in) that wait for a peer that does not read.
 const MAX_ANSWERED: usize = 64 * 1024;
 
-/// A side of the tunnel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// This one.
-    Here,
-    /// The other one.
-    Peer,
-}
-
-/// What the other side sent.
-#[derive(Debug)]
-pub enum Incoming {
-    /// The tunnel is ready.
-    Hello(Hello),
-    /// A call was opened. Answer it, and end it with [`Session::finished`] in any case.
-    Open {
-        /// Its id.
-        call: CallId,
-        /// Its head; `call.hold` says that it has no credit before [`Session::permit`].
-        head: Box<OpenHead>,
-        /// There is no body.
-        end: bool,
-    },
-    /// An interim head of the reply.
-    Info {
-        /// A call opened here.
-        call: CallId,
-        /// The head.
-        head: ReplyHead,
-    },
-    /// The head of the reply.
-    Reply {
-        /// A call opened here.
-        call: CallId,
-        /// The head.
-        head: ReplyHead,
-    },
-    /// A part of a body. Give its credit back with [`Session::consumed`] once it has left this process.
-    Data {
-        /// The call.
-        call: CallId,
-        /// The bytes; empty only with `end`.
-        data: Bytes,
-        /// The caller's body ends here. Never so in a reply, which ends by [`Incoming::End`].
-        end: bool,
-    },
-    /// The called side has ended the call, in both directions.
-    End {
-        /// A call opened here.
-        call: CallId,
-        /// How.
-        outcome: Ended,
-    },
-    /// The call ended before its end, in both directions.
-    Reset {
-        /// The call.
-        call: CallId,
-        /// Why.
-        reset: Reset,
-        /// Who ended it: the peer, or this session because the peer broke a rule.
-        origin: Origin,
-    },
-    /// A call that had no credit has some.
-    Window {
-        /// The call.
-        call: CallId,
-    },
-    /// No new calls. Each call opened here that the peer will not process is told next, as [`Reset::Refused`].
-    GoAway(GoAway),
-    /// A PING was answered.
-    Pong {
-        /// The round trip time, smoothed.
-        rtt: Duration,
-    },
-}
-
-/// What ends a tunnel: the other side cannot be understood any more. Say GOAWAY and close.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Violation {
-    /// The first frame is not HELLO.
-    #[error("first frame is not HELLO")]
-    NoHello,
-    /// HELLO came twice.
-    #[error("HELLO came twice")]
-    SecondHello,
-    /// A kind that must be understood is not.
-    #[error("frame kind {0:#04x} is unknown")]
-    Kind(u8),
-    /// A payload has a length that its kind does not have.
-    #[error("{kind:?} frame of {length} bytes")]
-    Length {
-        /// The kind.
-        kind: Kind,
-        /// Payload bytes.
-        length: u16,
-    },
-    /// A payload of the tunnel itself is malformed.
-    #[error("{0:?} frame is malformed")]
-    Malformed(Kind),
-    /// A frame of a call has call 0, or one of the tunnel has another.
-    #[error("{kind:?} frame on call {call}")]
-    Call {
-        /// The kind.
-        kind: Kind,
-        /// The call.
-        call: u32,
-    },
-    /// A call is opened with an id of this side, or one that is not above the last.
-    #[error("call {0} is opened out of order")]
-    Order(u32),
-    /// A frame for a call that was never opened.
-    #[error("{kind:?} frame for call {call}, which was never opened")]
-    Unopened {
-        /// The kind.
-        kind: Kind,
-        /// The call.
-        call: u32,
-    },
-    /// Answers pile up, because the other side sends and does not read.
-    #[error("peer does not read the answers to what it sends")]
-    Unread,
-}
-
 impl Session {
     /// Takes frames off the front of `input` until one is worth telling. None: read more, then call again.
     ///
@@ -153,10 +32,10 @@ impl Session {
     /// See [`Violation`].
     pub fn receive(&mut self, input: &mut BytesMut, now: Instant) -> Result<Option<Incoming>, Violation> {
         loop {
-            if let Some(number) = self.unprocessed.pop()
-                && let Some(told) = self.refused_by_goaway(number)
-            {
-                return Ok(Some(told));
+            while let Some(number) = self.unprocessed.pop() {
+                if let Some(told) = self.refused_by_goaway(number) {
+                    return Ok(Some(told));
+                }
             }
             let Some(header) = Header::peek(input) else {
                 return Ok(None);
@@ -166,7 +45,7 @@ impl Session {
             if input.len() < HEADER + length {
                 return Ok(None);
             }
-            self.liveness.heard = now;
+            self.liveness.heard(now);
             input.advance(HEADER);
             let Some(kind) = kind else {
                 input.advance(length);
@@ -285,21 +164,31 @@ impl Session {
     fn on_head(&mut self, header: Header, payload: &[u8], now: Instant) -> Option<Incoming> {
         let number = header.call;
         self.last = number;
-        if self.open_there >= self.settings.max_calls || self.told_away.is_some() {
+        // A peer that sends calls and does not read the replies is given no more of them.
+        let unread = self.out.len() >= HEADS_LIMIT;
+        if self.open_there >= self.settings.max_calls || self.told_away.is_some() || unread {
             self.counts.refused += 1;
             self.answer(number, Kind::Reset, &[Reset::Refused.wire()]);
             return None;
         }
-        let Ok(mut head) = head::decode(payload) else {
-            self.counts.malformed += 1;
-            self.answer(number, Kind::Reset, &[Reset::Protocol.wire()]);
-            return None;
-        };
         let end = header.flags & END != 0;
-        // What a backend is told of the body must agree with where the frames end.
-        if end && matches!(head.call.length, Length::Streamed) {
-            head.call.length = Length::Empty;
-        }
+        // What a backend is told of the body must agree with where it ends.
+        let legal = |head: &OpenHead| !end || matches!(head.call.length, Length::Empty | Length::Exactly(0));
+        let decoded = match head::decode(payload) {
+            Ok(head) if !legal(&head) => Err(HeadError::Body),
+            decoded => decoded,
+        };
+        let mut head = match decoded {
+            Ok(head) => head,
+            Err(error) => {
+                self.counts.malformed += 1;
+                self.answer(number, Kind::Reset, &[Reset::Protocol.wire()]);
+                return Some(Incoming::Malformed {
+                    call: CallId(number),
+                    error,
+                });
+            }
+        };
         head.call.hold = header.flags & HOLD != 0 && !end;
         let mut exchange = self.exchange(Origin::Peer, head.call.hold, now);
         exchange.receiving = !end;
@@ -317,7 +206,7 @@ impl Session {
         let legal = exchange.opener == Origin::Here && !exchange.replied && exchange.interims < MAX_INTERIMS;
         exchange.interims = exchange.interims.saturating_add(1);
         match reply::decode(payload) {
-            Ok(head) if legal && head.status.is_informational() => Some(Incoming::Info { call, head }),
+            Ok(head) if legal && is_interim(head.status) => Some(Incoming::Info { call, head }),
             _ => self.fail(call, Reset::Protocol),
         }
     }
@@ -327,7 +216,7 @@ impl Session {
         let legal = exchange.opener == Origin::Here && !exchange.replied;
         exchange.replied = true;
         match reply::decode(payload) {
-            Ok(head) if legal => Some(Incoming::Reply { call, head }),
+            Ok(head) if legal && !is_interim(head.status) => Some(Incoming::Reply { call, head }),
             _ => self.fail(call, Reset::Protocol),
         }
     }
@@ -395,6 +284,8 @@ impl Session {
             .iter()
             .filter(|(number, exchange)| exchange.live && exchange.opener == Origin::Here && **number > away.last_call);
         self.unprocessed = ours.map(|(number, _)| *number).collect();
+        // Told from the back: lowest first.
+        self.unprocessed.sort_unstable_by(|a, b| b.cmp(a));
         Incoming::GoAway(away)
     }
 
@@ -433,6 +324,11 @@ impl Session {
         self.answered += HEADER + payload.len();
         frame::put(&mut self.out, call, kind, 0, payload);
     }
+}
+
+/// 101 is the reply of a WebSocket and ends the interim heads.
+pub(super) fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
 }
 
 /// Holds a DATA frame to the state and the credit of its call.

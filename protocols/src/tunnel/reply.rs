@@ -183,3 +183,6 @@ fn check(fields: &Fields) -> Result<(), TooLarge> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,12 +5,13 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 
 use super::calls::CallId;
+use super::event::Origin;
 use super::frame::{self, END, HOLD, Kind, MAX_DATA, TooLarge};
 use super::head::{self, OpenHead};
-use super::receive::Origin;
+use super::receive::{MAX_INTERIMS, is_interim};
 use super::reply::{self, Ended};
-use super::session::{OUT_LIMIT, Session};
-use crate::call::ReplyHead;
+use super::session::{HEADS_LIMIT, OUT_LIMIT, Session};
+use crate::call::{Length, ReplyHead};
 use crate::failure::Reset;
 
 /// Why a call could not be opened; nothing was sent, so it may be opened on another tunnel.
@@ -19,12 +20,18 @@ pub enum OpenError {
     /// The other side's HELLO has not come.
     #[error("tunnel is not ready")]
     NotReady,
-    /// One side has said GOAWAY.
+    /// The other side has said GOAWAY.
     #[error("tunnel is going away")]
     GoingAway,
-    /// As many calls as the other side takes are open.
-    #[error("tunnel has as many calls as the other side takes")]
+    /// The socket takes nothing: 256 KiB wait for it.
+    #[error("tunnel does not take what is written")]
+    Stalled,
+    /// As many calls as the other side takes are open, or as many as `max_calls`.
+    #[error("tunnel has as many calls as it takes")]
     TooManyCalls,
+    /// There is no body, and the head announces one; no tunnel takes it.
+    #[error("head announces a body that does not follow")]
+    Length,
     /// All ids were used: replace the tunnel.
     #[error("tunnel has used all its call ids")]
     IdsExhausted,
@@ -39,7 +46,8 @@ pub enum SendError {
     /// The call has ended, or this side has ended it.
     #[error("call has ended")]
     Gone,
-    /// Not from this side, or not now: a second REPLY, INFO after it, trailers before it.
+    /// Not from this side, or not now: a second REPLY, INFO after it, trailers before it, an interim status as REPLY or
+    /// a final one as INFO.
     #[error("not allowed in this state of the call")]
     Order,
     /// It does not fit into one frame.
@@ -62,20 +70,26 @@ pub enum Sent {
 }
 
 impl Session {
-    /// Opens a call. `end`: there is no body; otherwise `head.call.hold` asks the other side for credit first.
+    /// Opens a call. `end`: there is no body, and its length must say so; otherwise `head.call.hold` asks the other side for credit first.
     ///
     /// # Errors
     /// See [`OpenError`]; nothing was written then.
     pub fn open(&mut self, head: &OpenHead, end: bool, now: Instant) -> Result<CallId, OpenError> {
         let peer = self.peer.as_ref().ok_or(OpenError::NotReady)?;
-        if self.is_going_away() {
+        if self.peer_away.is_some() {
             return Err(OpenError::GoingAway);
         }
-        if self.open_here >= peer.max_calls {
+        if self.out.len() >= HEADS_LIMIT {
+            return Err(OpenError::Stalled);
+        }
+        if self.open_here >= peer.max_calls.min(self.settings.max_calls) {
             return Err(OpenError::TooManyCalls);
         }
         let number = self.next;
         let next = number.checked_add(2).ok_or(OpenError::IdsExhausted)?;
+        if end && !matches!(head.call.length, Length::Empty | Length::Exactly(0)) {
+            return Err(OpenError::Length);
+        }
         let hold = head.call.hold && !end;
         let flags = if end { END } else { 0 } | if hold { HOLD } else { 0 };
         frame::put_with(&mut self.out, number, Kind::Head, flags, |out| head::encode(head, out))
@@ -98,10 +112,10 @@ impl Session {
             .get(&call.0)
             .filter(|exchange| exchange.live)
             .ok_or(SendError::Gone)?;
-        if exchange.opener == Origin::Here || exchange.replied {
+        if exchange.opener == Origin::Here || exchange.replied || !is_interim(head.status) {
             return Err(SendError::Order);
         }
-        if exchange.interims >= super::receive::MAX_INTERIMS || self.out.len() >= OUT_LIMIT {
+        if exchange.interims >= MAX_INTERIMS || self.out.len() >= OUT_LIMIT {
             return Ok(());
         }
         frame::put_with(&mut self.out, call.0, Kind::Info, 0, |out| reply::encode(head, out))?;
@@ -121,7 +135,7 @@ impl Session {
             .get_mut(&call.0)
             .filter(|exchange| exchange.live)
             .ok_or(SendError::Gone)?;
-        if exchange.opener == Origin::Here || exchange.replied {
+        if exchange.opener == Origin::Here || exchange.replied || is_interim(head.status) {
             return Err(SendError::Order);
         }
         frame::put_with(&mut self.out, call.0, Kind::Reply, 0, |out| reply::encode(head, out))?;
@@ -151,8 +165,8 @@ impl Session {
             if exchange.credit == 0 {
                 return Sent::NoCredit;
             }
-            let full = self.out.len() >= OUT_LIMIT;
-            if full || (exchange.allowance == 0 && self.turns.contended(exchange)) {
+            let contended = self.turns.contended(exchange);
+            if self.out.len() >= OUT_LIMIT || (contended && exchange.allowance <= 0) {
                 if turn {
                     self.turns.queue_first(call.0, exchange);
                 } else {
@@ -171,10 +185,14 @@ impl Session {
                 &data[..count],
             );
             data.advance(count);
+            exchange.allowance = if contended {
+                exchange.allowance - count as i32
+            } else {
+                0
+            };
             let count = count as u32;
             exchange.credit -= count;
             exchange.sent = exchange.sent.saturating_add(count);
-            exchange.allowance = exchange.allowance.saturating_sub(count);
             turn = false;
         }
         if end {

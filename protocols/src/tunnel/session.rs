@@ -7,17 +7,20 @@ use bytes::BytesMut;
 
 use super::calls::{CallId, Calls, Exchange, Place};
 use super::control::{GoAway, GoAwayReason, Hello};
+use super::event::Origin;
 use super::frame::{self, HEADER, Kind, TooLarge};
 use super::ledger::GrowthLedger;
 use super::liveness::Liveness;
-use super::receive::Origin;
 use super::turns::Turns;
 
 /// DATA is not written while so many bytes wait for the socket.
 pub(super) const OUT_LIMIT: usize = 4 * (HEADER + frame::MAX_DATA);
+/// New calls are not let in, and not opened, while so many bytes wait for the socket: heads are not DATA and always go
+/// in, so the number of calls must bound them.
+pub(super) const HEADS_LIMIT: usize = 4 * OUT_LIMIT;
 /// Memory kept for the next burst when everything was written.
 const OUT_KEPT: usize = 2 * OUT_LIMIT;
-/// Most credit that a call may have (tunnel windows are counted in `u32`, half of it is plenty).
+/// Most credit that a call may have.
 pub(super) const MAX_CREDIT: u32 = u32::MAX / 2;
 
 /// Which side of the connection this is.
@@ -36,7 +39,7 @@ pub struct Settings {
     pub window: u32,
     /// Largest window, in bytes.
     pub max_window: u32,
-    /// Calls of the other side that may be open at once; what HELLO says.
+    /// Calls that may be open at once each way; what HELLO says.
     pub max_calls: u32,
     /// Silence after which a PING is sent.
     pub ping_every: Duration,
@@ -64,7 +67,7 @@ pub struct Counts {
     pub refused: u64,
     /// Heads of the other side that were malformed.
     pub malformed: u64,
-    /// Calls reset here because the other side sent more than it had credit for.
+    /// Calls reset here because the other side sent more than it had credit for, or gave more than there can be.
     pub flow: u64,
     /// Calls reset here because the other side broke the protocol of the call.
     pub protocol: u64,
@@ -140,7 +143,8 @@ impl Session {
         })
     }
 
-    /// Bytes for the socket. Take them off the front, then call [`flushed`](Self::flushed).
+    /// Bytes for the socket. Take them off the front by `advance`, which keeps the memory for what comes next (`split`
+    /// gives it away), then call [`flushed`](Self::flushed).
     pub fn output(&mut self) -> &mut BytesMut {
         &mut self.out
     }
@@ -177,7 +181,8 @@ impl Session {
     }
 
     /// The local side's work for this call is over, and what it held is free. What has not ended yet is reset with
-    /// CANCEL. Until then a call counts against the limit, also one that the other side has reset.
+    /// CANCEL. Until then a call counts against the limit, also one that the other side has reset. Call it right after
+    /// [`end`](Self::end), before the output is flushed: to a caller at its limit the END means that it may open another.
     pub fn finished(&mut self, call: CallId) {
         self.reset(call, crate::failure::Reset::Cancel);
         let Some(exchange) = self.calls.remove(&call.0) else {
@@ -232,7 +237,7 @@ impl Session {
         self.peer_away
     }
 
-    /// Whether either side has said GOAWAY.
+    /// Whether either side has said GOAWAY. Calls may still be opened where only this side has.
     pub fn is_going_away(&self) -> bool {
         self.told_away.is_some() || self.peer_away.is_some()
     }

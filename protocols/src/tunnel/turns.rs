@@ -16,7 +16,7 @@ pub(super) struct Turns {
     fresh: VecDeque<u32>,
     bulk: VecDeque<u32>,
     /// Calls that were told it is their turn and have not come yet.
-    out: usize,
+    pub(super) out: usize,
 }
 
 impl Turns {
@@ -88,7 +88,7 @@ impl Session {
             };
             if let Some(exchange) = self.calls.get_mut(&number) {
                 exchange.place = Place::Turn;
-                exchange.allowance = QUANTUM;
+                exchange.allowance = (exchange.allowance + QUANTUM as i32).min(QUANTUM as i32);
                 self.turns.out += 1;
                 return Some(CallId(number));
             }

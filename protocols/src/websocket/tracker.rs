@@ -4,13 +4,10 @@
 //! frame of our own (a ping, a close) may be put in between. Payloads are neither unmasked nor looked at, so that text
 //! that is not UTF-8 and reasons of close frames are for the ends to judge.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use super::violation::WsViolation;
 
 /// The longest frame header: two bytes, a length of eight, a masking key of four.
 const MAX_HEADER: usize = 14;
-
-/// The longest payload of a control frame (RFC 6455, section 5.5).
-const MAX_CONTROL: usize = 125;
 
 /// Who sends the bytes; clients mask their frames and servers must not (RFC 6455, section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,90 +39,6 @@ impl Default for TrackerLimits {
             fragments: 1024,
             message: 1 << 20,
             rsv1: false,
-        }
-    }
-}
-
-/// Which rule a stream broke.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum WsViolation {
-    /// A client's frame without a mask (RFC 6455, section 5.1).
-    #[error("frame from a client is not masked")]
-    Unmasked,
-    /// A server's frame with a mask (RFC 6455, section 5.1).
-    #[error("frame from a server is masked")]
-    Masked,
-    /// A reserved bit that no extension has given a meaning.
-    #[error("reserved bit is set")]
-    Reserved,
-    /// An opcode of 3 to 7 or 11 to 15.
-    #[error("unknown opcode")]
-    Opcode,
-    /// A length in more bytes than it needs (RFC 6455, section 5.2).
-    #[error("frame length is not in its shortest form")]
-    LengthForm,
-    /// A length of 2^63 or more (RFC 6455, section 5.2).
-    #[error("frame length has its highest bit set")]
-    LengthRange,
-    /// A control frame over 125 bytes (RFC 6455, section 5.5).
-    #[error("control frame is longer than 125 bytes")]
-    ControlLength,
-    /// A control frame without FIN (RFC 6455, section 5.5).
-    #[error("control frame is fragmented")]
-    ControlFragment,
-    /// A close frame of one byte, which is no code (RFC 6455, section 5.5.1).
-    #[error("close frame with half a code")]
-    ClosePayload,
-    /// A continuation with nothing to continue (RFC 6455, section 5.4).
-    #[error("continuation without a message")]
-    Continuation,
-    /// A new message inside a fragmented one (RFC 6455, section 5.4).
-    #[error("message inside a message")]
-    Interleaved,
-    /// Bytes after a close frame (RFC 6455, section 5.5.1).
-    #[error("data after a close frame")]
-    AfterClose,
-    /// A frame over the limit.
-    #[error("frame is too large")]
-    FrameTooLarge,
-    /// A message over the limit.
-    #[error("message is too large")]
-    MessageTooLarge,
-    /// A message of too many frames.
-    #[error("message has too many fragments")]
-    Fragments,
-}
-
-impl WsViolation {
-    /// The close code to send to the side that broke the rule (RFC 6455, section 7.4.1).
-    pub fn close_code(self) -> u16 {
-        match self {
-            Self::FrameTooLarge | Self::MessageTooLarge => 1009,
-            // Too many fragments are a policy of ours, and what they exhaust is the size that a message may have.
-            Self::Fragments => 1009,
-            _ => 1002,
-        }
-    }
-
-    /// The word used in logs and metrics.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Unmasked => "unmasked",
-            Self::Masked => "masked",
-            Self::Reserved => "reserved_bit",
-            Self::Opcode => "opcode",
-            Self::LengthForm => "length_form",
-            Self::LengthRange => "length_range",
-            Self::ControlLength => "control_length",
-            Self::ControlFragment => "control_fragment",
-            Self::ClosePayload => "close_payload",
-            Self::Continuation => "continuation",
-            Self::Interleaved => "interleaved",
-            Self::AfterClose => "after_close",
-            Self::FrameTooLarge => "frame_too_large",
-            Self::MessageTooLarge => "message_too_large",
-            Self::Fragments => "fragments",
         }
     }
 }
@@ -411,43 +324,6 @@ impl Tracker {
             Ends::Fragment | Ends::Control => {}
         }
     }
-}
-
-/// A close frame. `mask` is set towards a server. The reason is cut at a character boundary to fit (RFC 6455,
-/// section 5.5); codes that never go on the wire (1005, 1006, 1015 and those below 1000) become an empty frame.
-pub fn encode_close(code: u16, reason: &str, mask: Option<[u8; 4]>) -> Bytes {
-    if code < 1000 || matches!(code, 1005 | 1006 | 1015) {
-        return control(8, &[], &[], mask);
-    }
-    let mut end = reason.len().min(MAX_CONTROL - 2);
-    while !reason.is_char_boundary(end) {
-        end -= 1;
-    }
-    control(8, &code.to_be_bytes(), &reason.as_bytes()[..end], mask)
-}
-
-/// A ping of at most 125 bytes; more are left out.
-pub fn encode_ping(payload: &[u8], mask: Option<[u8; 4]>) -> Bytes {
-    control(9, &[], &payload[..payload.len().min(MAX_CONTROL)], mask)
-}
-
-/// A pong of at most 125 bytes; more are left out.
-pub fn encode_pong(payload: &[u8], mask: Option<[u8; 4]>) -> Bytes {
-    control(10, &[], &payload[..payload.len().min(MAX_CONTROL)], mask)
-}
-
-fn control(opcode: u8, first: &[u8], second: &[u8], mask: Option<[u8; 4]>) -> Bytes {
-    // Callers have cut the payload to what seven bits hold.
-    let length = (first.len() + second.len()) as u8;
-    let mut frame = BytesMut::with_capacity(6 + usize::from(length));
-    frame.put_u8(0x80 | opcode);
-    frame.put_u8(if mask.is_some() { 0x80 | length } else { length });
-    frame.put_slice(mask.as_ref().map_or(&[][..], |mask| mask));
-    let key = mask.unwrap_or_default();
-    for (at, byte) in first.iter().chain(second).enumerate() {
-        frame.put_u8(byte ^ key[at & 3]);
-    }
-    frame.freeze()
 }
 
 #[cfg(test)]

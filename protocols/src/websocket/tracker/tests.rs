@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::websocket::{encode_close, encode_ping, encode_pong};
 
 /// A frame as a peer would write it, its length in the given form.
 fn frame(first: u8, masked: bool, length: u64, form: u8) -> Vec<u8> {
