@@ -1,6 +1,6 @@
 //! Counters, gauges and histograms that cost a worker a load and a store.
 //!
-//! Every series owns a few cells in every worker's [shard](cells); a worker adds to its own without a locked
+//! Every series owns a few cells in every worker's [shard](Shard); a worker adds to its own without a locked
 //! instruction, and a scrape sums all shards. Handles are made when a snapshot is built and cloned into it; nothing is
 //! looked up by name while a call runs.
 //!
