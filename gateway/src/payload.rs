@@ -160,8 +160,9 @@ impl Outlet {
     /// As [`poll_send`](Self::poll_send).
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         match self {
-            Self::Discard | Self::Http2(_) | Self::Tunnel(_) => Poll::Ready(Ok(())),
+            Self::Discard | Self::Tunnel(_) => Poll::Ready(Ok(())),
             Self::Http1(outlet) => outlet.poll_flush(cx),
+            Self::Http2(outlet) => outlet.poll_flush(cx),
         }
     }
 

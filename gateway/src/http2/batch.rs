@@ -8,6 +8,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -27,7 +28,7 @@ struct Gathered {
     drained: RefCell<Option<Waker>>,
     reader: RefCell<Option<Waker>>,
     closed: Cell<bool>,
-    heard: Cell<u64>,
+    heard: Cell<Instant>,
     said: Cell<u64>,
 }
 
@@ -36,9 +37,9 @@ struct Gathered {
 pub(super) struct Traffic(Rc<Gathered>);
 
 impl Traffic {
-    /// Bytes that came from the other side.
-    pub(super) fn heard(&self) -> u64 {
-        self.0.heard.get()
+    /// For how long nothing has come from the other side.
+    pub(super) fn silent_for(&self) -> Duration {
+        self.0.heard.get().elapsed()
     }
 
     /// Bytes that its kernel, or ours, took.
@@ -67,7 +68,7 @@ impl BatchedSocket {
             drained: RefCell::new(None),
             reader: RefCell::new(None),
             closed: Cell::new(false),
-            heard: Cell::new(0),
+            heard: Cell::new(Instant::now()),
             said: Cell::new(0),
         });
         tokio::task::spawn_local(Rc::clone(&gathered).write());
@@ -159,7 +160,7 @@ impl AsyncRead for BatchedSocket {
             return Poll::Pending;
         };
         let count = read?;
-        gathered.heard.set(gathered.heard.get() + count as u64);
+        gathered.heard.set(Instant::now());
         buf.advance(count);
         Poll::Ready(Ok(()))
     }

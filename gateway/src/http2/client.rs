@@ -107,7 +107,6 @@ pub struct Flight {
     connection: Rc<Connection>,
     endpoint: Rc<Endpoint>,
     since: Instant,
-    heard: u64,
 }
 
 impl Flight {
@@ -115,7 +114,6 @@ impl Flight {
         connection.in_flight.set(connection.in_flight.get() + 1);
         Self {
             since: Instant::now(),
-            heard: connection.traffic.heard(),
             connection,
             endpoint: Rc::clone(endpoint),
         }
@@ -127,7 +125,7 @@ impl Drop for Flight {
         let connection = &self.connection;
         connection.in_flight.set(connection.in_flight.get() - 1);
         connection.used.set(Instant::now());
-        if connection.traffic.heard() == self.heard && self.since.elapsed() >= SILENCE {
+        if self.since.elapsed() >= SILENCE && connection.traffic.silent_for() >= SILENCE {
             connection.closed.set(true);
         }
         let pool = self.endpoint.http2();
@@ -253,8 +251,7 @@ fn failed(flight: &Flight, error: &h2::Error) -> CallError {
     let detail = format!("{}: {error}", flight.endpoint.address);
     // Streams above the last that the backend's GOAWAY names, and those that it refused, were not worked on (RFC 9113,
     // section 8.7). A GOAWAY of our own, for a rule that the backend broke, says nothing of the kind.
-    let unprocessed =
-        error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
+    let unprocessed = error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
     CallError::new(FailureKind::Protocol, detail).retry(if unprocessed {
         Retry::Unprocessed
     } else {

@@ -2,8 +2,8 @@
 
 use causeway_protocols::http1::names;
 use causeway_protocols::{
-    Authority, CallHead, FailureKind, Field, FieldError, FieldName, Fields, Length, Protocol, ReplyHead, Scheme, Target,
-    TargetError, deadline, name,
+    Authority, CallHead, FailureKind, Field, FieldError, FieldName, Fields, Length, Protocol, ReplyHead, Scheme,
+    Target, TargetError, deadline, name,
 };
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri, Version};

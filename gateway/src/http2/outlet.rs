@@ -99,11 +99,8 @@ impl Http2Outlet {
     }
 
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        if let Poll::Ready(reset) = self.stream.poll_reset(cx) {
-            return Poll::Ready(Err(match reset {
-                Ok(reason) => self.reset(reason),
-                Err(error) => broken(self.side, &error),
-            }));
+        if let Poll::Ready(broken) = self.poll_reset(cx) {
+            return Poll::Ready(Err(broken));
         }
         let Some((timer, stall)) = &self.stall else {
             return Poll::Pending;
@@ -136,8 +133,19 @@ impl Http2Outlet {
         Poll::Ready(sent.map_err(|error| broken(self.side, &error)))
     }
 
-    /// Notices that the other side has reset the stream, while there is nothing to send.
-    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+    /// Nothing is held back here; but while there is nothing to send, this notices that the other side has reset the
+    /// stream.
+    ///
+    /// # Errors
+    /// As [`poll_send`](Self::poll_send).
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        match self.poll_reset(cx) {
+            Poll::Ready(broken) if !self.ended => Poll::Ready(Err(broken)),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
         self.stream.poll_reset(cx).map(|reset| match reset {
             Ok(reason) => self.reset(reason),
             Err(error) => broken(self.side, &error),

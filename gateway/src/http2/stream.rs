@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use causeway_protocols::{FailureKind, Length, Protocol, Scheme};
+use h2::RecvStream;
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
 use http::{Request, StatusCode};
 
 use super::activity::OpenStream;
@@ -24,7 +24,7 @@ use crate::http1::Side;
 use crate::listen::Origin;
 use crate::listen::exchange::Exchange;
 use crate::observe::Record;
-use crate::payload::{Body, Broken, Outlet, Pump};
+use crate::payload::{Body, Outlet, Pump};
 use crate::policy;
 use crate::refuse::refuse;
 use crate::serve::serve_client;
@@ -185,18 +185,6 @@ async fn answer(reply: Reply, mut respond: SendResponse<Bytes>, context: &Rc<Cal
         })
     };
     let mut exchange = Exchange::new(reply, outlet, Rc::clone(context));
-    std::future::poll_fn(|cx| {
-        if exchange.poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        // A client that goes away while the backend is silent.
-        match respond.poll_reset(cx) {
-            Poll::Ready(Ok(Reason::NO_ERROR)) | Poll::Pending => Poll::Pending,
-            Poll::Ready(_) => {
-                exchange.cut(Broken::new(FailureKind::Cancelled, "the client reset the stream"));
-                Poll::Ready(())
-            }
-        }
-    })
-    .await;
+    // The outlet notices when the client resets the stream.
+    std::future::poll_fn(|cx| exchange.poll(cx).map(drop)).await;
 }

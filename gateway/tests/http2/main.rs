@@ -1,0 +1,13 @@
+//! HTTP/2 at a running gateway: attacks by raw frames, semantics by real clients and backends.
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+mod attacks;
+mod backend;
+mod exchange;
+mod floods;
+mod goaway;
+mod grpc;
+mod rules;
+mod site;
+mod wire;
