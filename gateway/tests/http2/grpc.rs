@@ -12,11 +12,12 @@ use causeway_gateway::demo::backend::proto::{
 };
 use causeway_gateway::demo::backend::{Backends, Ports};
 use causeway_pki::TrustDomain;
+use prost::Message;
 use tempfile::TempDir;
 use tonic::transport::Channel;
 use tonic::{Code, Request};
 
-use crate::site::{Site, beside, until};
+use crate::site::{Site, beside, connect, request, until};
 use crate::wire::{self, HEADERS, Wire};
 
 /// A site with the backends, and perhaps one in front of it.
@@ -241,12 +242,28 @@ async fn deadlines_and_cancels(linked: &Linked) {
     let cancelled = || linked.backends.counters().cancelled.load(Ordering::Relaxed);
 
     let before = cancelled();
-    let mut sleep = Request::new(SleepRequest { for_ms: 60_000 });
-    // As text, so that the client's own clock does not end the call first.
-    sleep.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
+    // By hand: the client's own clock would end the call first.
+    let message = SleepRequest { for_ms: 60_000 }.encode_to_vec();
+    let body = [&[0, 0, 0, 0, message.len() as u8], &message[..]].concat();
+    let mut sleep = request("POST", "/causeway.demo.v1.Chat/Sleep");
+    for (name, value) in [
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+        ("grpc-timeout", "300m"),
+    ] {
+        sleep.headers_mut().insert(name, value.parse().unwrap());
+    }
     let begun = Instant::now();
-    let status = client.sleep(sleep).await.unwrap_err();
-    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    let (response, mut stream) = connect(linked.entry)
+        .await
+        .ready()
+        .await
+        .unwrap()
+        .send_request(sleep, false)
+        .unwrap();
+    stream.send_data(body.into(), true).unwrap();
+    let response = response.await.unwrap();
+    assert_eq!(response.headers()["grpc-status"], "4", "DEADLINE_EXCEEDED");
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     until("the deadline reaches the backend", || cancelled() == before + 1).await;
 
