@@ -52,6 +52,8 @@ pub async fn send(
         http1::Sent::Length(length) => OutletKind::Length(length),
         http1::Sent::None | http1::Sent::UntilClose => OutletKind::Length(0),
     };
+    // A reply is owed from here on: a call that is given up now must not leave it to the next one.
+    connection.begin_read();
     let outlet = Outlet::Http1(Http1Outlet::new(Rc::clone(&connection), head, kind));
     let mut attempt = Attempt {
         connection,
@@ -235,9 +237,13 @@ impl Attempt<'_> {
                 Some(BodyKind::UntilClose)
             }
         };
-        let body = kind.map_or(Body::Empty, |kind| {
-            Body::Http1(Http1Body::new(self.connection, kind, u64::MAX))
-        });
+        let body = match kind {
+            Some(kind) => Body::Http1(Http1Body::new(self.connection, kind, u64::MAX)),
+            None => {
+                self.connection.end_read();
+                Body::Empty
+            }
+        };
         let rest = if self.failed.is_some() || (self.key.is_some() && !switched) {
             Pump::done()
         } else {

@@ -81,11 +81,6 @@ async fn h1_rapid_reset_that_waits_for_each_call_to_begin_ends_the_connection_to
             break;
         }
     }
-    println!(
-        "{} calls were begun, {} still are",
-        recorder.count(),
-        recorder.hanging()
-    );
     assert_eq!(wire.goaway().await, Some(CALM));
     assert!(recorder.count() <= 300, "{}", recorder.count());
     until("cancelled calls leave the backend", || recorder.hanging() == 0).await;
