@@ -4,6 +4,7 @@
 
 pub mod app;
 pub mod call;
+pub mod calls;
 pub mod cli;
 pub mod clock;
 pub mod context;
@@ -17,11 +18,13 @@ pub mod error;
 pub mod federation;
 pub mod http1;
 pub mod http2;
+pub mod identity;
 pub mod listen;
 pub mod observe;
 pub mod payload;
 pub mod policy;
 pub mod refuse;
+pub mod reload;
 pub mod retry;
 pub mod route;
 pub mod scratch;

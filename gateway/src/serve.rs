@@ -41,7 +41,7 @@ async fn answer(mut call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError
     let world = Rc::clone(&cx.world);
     let way = match &cx.caller {
         // For a call from a site the named export is the route: host and path never choose it there.
-        Caller::Site { identity, export, .. } => world.exported(export, identity, cx)?,
+        Caller::Site { identity, export, .. } => world.exported(export, identity)?,
         Caller::Client { .. } => {
             let found = world
                 .snapshot

@@ -33,8 +33,8 @@ pub struct Snapshot {
     pub targets: Vec<Vec<Target>>,
     /// Limits of the HTTP/1.1 parser.
     pub http1_limits: http1::Limits,
-    /// TLS of the listeners, by their bind address.
-    pub listener_tls: HashMap<std::net::SocketAddr, Arc<rustls::ServerConfig>>,
+    /// TLS of the listeners, by their name.
+    pub listener_tls: HashMap<config::Name, Arc<rustls::ServerConfig>>,
     /// Counts configurations, from 1.
     pub generation: u64,
 }
@@ -135,7 +135,7 @@ impl Snapshot {
         for listener in &config.listeners {
             if let Some(tls) = &listener.tls {
                 match server_tls(tls, &listener.name) {
-                    Ok(tls) => drop(listener_tls.insert(listener.bind, Arc::new(tls))),
+                    Ok(tls) => drop(listener_tls.insert(config::Name::clone(&listener.name), Arc::new(tls))),
                     Err(problem) => problems.push(problem),
                 }
             }
@@ -216,7 +216,7 @@ fn server_tls(tls: &config::ListenerTls, name: &str) -> Result<rustls::ServerCon
                 .add(&name, key.clone())
                 .map_err(|error| failed(error.to_string()))?;
         }
-        default.get_or_insert(Arc::new(key));
+        default.get_or_insert_with(|| Arc::new(key));
     }
     let resolver = ByName { resolver, default };
     let mut server = rustls::ServerConfig::builder_with_provider(provider)

@@ -5,7 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -18,13 +18,14 @@ use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, watch};
 
 use crate::call::Reply;
+use crate::calls::OpenCalls;
 use crate::clock::Clock;
-use crate::context::CallContext;
 use crate::dispatch::{Aim, Upstream, Way};
 use crate::drain::{Drain, Guard, Stage};
 use crate::error::CallError;
+use crate::federation::tunnel::Tunnel;
 use crate::federation::{self, Established, PeerLink};
-use crate::listen::{self, Origin};
+use crate::listen::{self, Listening, Origin};
 use crate::payload::Body;
 use crate::policy;
 use crate::route::{self, Found};
@@ -36,9 +37,11 @@ use crate::snapshot::{Snapshot, Target};
 pub enum Command {
     /// A new configuration.
     Publish(Arc<Snapshot>),
-    /// Accept connections on this socket.
+    /// Accept connections on this socket, which is bound to this address, for the listener of this name.
     Listen(std::net::TcpListener, SocketAddr, config::Name),
-    /// Stop accepting on the socket of this bind address.
+    /// The listener of this bound address has this name now.
+    Rename(SocketAddr, config::Name),
+    /// Stop accepting on the socket that is bound to this address.
     Unlisten(SocketAddr),
     /// A tunnel that has been shaken hands on.
     Tunnel(Box<Established>),
@@ -68,6 +71,9 @@ pub struct World {
     links: Vec<Rc<PeerLink>>,
 }
 
+/// A socket that is accepted on, and what ends that when it is dropped.
+type Accepting = (Rc<Listening>, watch::Sender<bool>);
+
 /// One traffic thread.
 #[derive(Debug)]
 pub struct Worker {
@@ -78,7 +84,10 @@ pub struct Worker {
     /// What all workers share.
     pub shared: Arc<Shared>,
     world: RefCell<Rc<World>>,
-    listening: RefCell<HashMap<SocketAddr, watch::Sender<bool>>>,
+    /// The calls it has open.
+    pub calls: OpenCalls,
+    listening: RefCell<HashMap<SocketAddr, Accepting>>,
+    tunnels: RefCell<Vec<Weak<Tunnel>>>,
     guard: RefCell<Option<Guard>>,
     ids: Cell<u64>,
 }
@@ -136,7 +145,9 @@ impl Worker {
             clock,
             shared,
             world: RefCell::new(world),
+            calls: OpenCalls::default(),
             listening: RefCell::default(),
+            tunnels: RefCell::default(),
             guard: RefCell::new(Some(guard.clone())),
             ids: Cell::new(rand::random()),
         });
@@ -149,7 +160,10 @@ impl Worker {
         let mut serving = true;
         loop {
             tokio::select! {
-                () = &mut cutting => break,
+                () = &mut cutting => {
+                    worker.calls.name_late();
+                    break;
+                }
                 () = &mut draining, if serving => {
                     serving = false;
                     worker.listening.borrow_mut().clear();
@@ -167,27 +181,57 @@ impl Worker {
         match command {
             Command::Publish(snapshot) => {
                 let before = self.world();
-                *self.world.borrow_mut() = Rc::new(World::build(snapshot, Some(&before), &self.clock));
-            }
-            Command::Listen(socket, bind, name) => {
-                let (stop, stopped) = watch::channel(false);
-                self.listening.borrow_mut().insert(bind, stop);
-                match tokio::net::TcpListener::from_std(socket) {
-                    Ok(socket) => {
-                        let accepting = listen::accept_loop(socket, bind, name, Rc::clone(self), stopped);
-                        tokio::task::spawn_local(accepting);
-                    }
-                    Err(error) => tracing::error!(%error, %bind, "a listener could not be taken over"),
+                let world = Rc::new(World::build(snapshot, Some(&before), &self.clock));
+                *self.world.borrow_mut() = Rc::clone(&world);
+                for (listening, _) in self.listening.borrow().values() {
+                    listening.renew(&world.snapshot);
+                }
+                // What guards an open call is the configuration of now, not the one that let it in.
+                for tunnel in self.tunnels() {
+                    tunnel.revoke(&world);
                 }
             }
-            Command::Unlisten(bind) => drop(self.listening.borrow_mut().remove(&bind)),
+            Command::Listen(socket, address, name) => {
+                let (stop, stopped) = watch::channel(false);
+                let listening = Rc::new(Listening::new(address, &name, &self.world().snapshot));
+                self.listening
+                    .borrow_mut()
+                    .insert(address, (Rc::clone(&listening), stop));
+                match tokio::net::TcpListener::from_std(socket) {
+                    Ok(socket) => {
+                        let accepting = listen::accept_loop(socket, listening, Rc::clone(self), stopped);
+                        tokio::task::spawn_local(accepting);
+                    }
+                    Err(error) => tracing::error!(%error, %address, "a listener could not be taken over"),
+                }
+            }
+            Command::Rename(address, name) => {
+                if let Some((listening, _)) = self.listening.borrow().get(&address) {
+                    listening.rename(&name, &self.world().snapshot);
+                }
+            }
+            Command::Unlisten(address) => drop(self.listening.borrow_mut().remove(&address)),
             Command::Tunnel(established) => federation::tunnel::start(*established, self),
             Command::Recheck => {
-                for link in &self.world().links {
-                    link.recheck(self);
+                for tunnel in self.tunnels() {
+                    tunnel.recheck(self);
                 }
             }
         }
+    }
+
+    /// All tunnels of this worker, also those that take no new calls or whose peer was removed.
+    fn tunnels(&self) -> Vec<Rc<Tunnel>> {
+        let mut tunnels = self.tunnels.borrow_mut();
+        tunnels.retain(|tunnel| tunnel.strong_count() > 0);
+        tunnels.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// A tunnel has been started here.
+    pub fn has_tunnel(&self, tunnel: &Rc<Tunnel>) {
+        let mut tunnels = self.tunnels.borrow_mut();
+        tunnels.retain(|tunnel| tunnel.strong_count() > 0);
+        tunnels.push(Rc::downgrade(tunnel));
     }
 
     /// The current configuration.
@@ -256,7 +300,7 @@ impl Worker {
 }
 
 /// Closes idle backend connections, once a second.
-async fn sweep(worker: std::rc::Weak<Worker>) {
+async fn sweep(worker: Weak<Worker>) {
     let mut interval = tokio::time::interval(Duration::from_secs(1));
     loop {
         interval.tick().await;
@@ -380,12 +424,19 @@ impl World {
         Ok((Way::Service(aim), target))
     }
 
+    /// Whether a site may use a service, so that what it has open may go on.
+    pub fn exports(&self, export: &str, site: &str) -> bool {
+        let index = self.snapshot.service_index.get(export);
+        let service = index.and_then(|at| self.snapshot.config.services.get(*at));
+        service.is_some_and(|service| federation::export::allows(&service.export_to, site))
+    }
+
     /// Where an export leads, for a call from another site.
     ///
     /// # Errors
     /// [`FailureKind::Refused`] when it is not exported to that site, also when there is no such service: a peer does
     /// not learn what it may not use.
-    pub fn exported(&self, export: &str, identity: &Identity, cx: &CallContext) -> Result<Way, CallError> {
+    pub fn exported(&self, export: &str, identity: &Identity) -> Result<Way, CallError> {
         let site = identity.site().unwrap_or_default();
         let refused = || {
             let detail = format!("`{}` is not exported to site `{site}`", export.escape_debug());
@@ -398,7 +449,7 @@ impl World {
             .and_then(|at| self.services.get(*at))
             .ok_or_else(refused)?;
         let spec = service.config();
-        if !federation::export::allows(&spec.export_to, site, cx) {
+        if !federation::export::allows(&spec.export_to, site) {
             return Err(refused());
         }
         Ok(Way::Service(Aim {

@@ -1,6 +1,7 @@
 //! `causeway run`: a gateway until it is told to stop.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -8,6 +9,7 @@ use super::signals::{Signals, Wish};
 use super::{ConfigArgs, INPUT, fail, print};
 use crate::app::App;
 use crate::drain::Drained;
+use crate::reload::{Reloader, Trigger, Watch};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -32,13 +34,18 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(&error, 1),
     };
-    announce(&app);
-    loop {
-        match app.control().block_on(signals.next()) {
-            Wish::Reload => reload(&app, args),
-            Wish::Stop => break,
-        }
+    let (files, set) = (args.config.config.clone(), args.config.set.clone());
+    let reloader = Reloader::new(app.gateway(), move || causeway_config::load(&files, &set));
+    let watch = Watch::start(Arc::clone(&reloader));
+    if let Err(error) = &watch {
+        tracing::warn!(%error, "changed files are not noticed: send SIGHUP");
     }
+    announce(&app);
+    while app.control().block_on(signals.next()) == Wish::Reload {
+        // Problems are in the log, and nothing has changed.
+        reloader.reload(Trigger::Signal).ok();
+    }
+    drop(watch);
     tracing::info!("draining");
     // The second signal ends the process at once.
     app.control().spawn(async move {
@@ -49,20 +56,6 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
     match app.drain() {
         Drained::Clean => ExitCode::SUCCESS,
         Drained::Cut { .. } => ExitCode::from(1),
-    }
-}
-
-fn reload(app: &App, args: &RunArgs) {
-    let config = match causeway_config::load(&args.config.config, &args.config.set) {
-        Ok(config) => config,
-        Err(problems) => {
-            tracing::error!(%problems, "the configuration was not reloaded: nothing has changed");
-            return;
-        }
-    };
-    match app.reload(config) {
-        Ok(generation) => tracing::info!(generation, "configuration reloaded"),
-        Err(error) => tracing::error!(%error, "the configuration was not reloaded: nothing has changed"),
     }
 }
 

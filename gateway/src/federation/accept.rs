@@ -15,6 +15,7 @@ use super::caller;
 use super::stream::{Side, Slot, TunnelBody, TunnelOutlet};
 use super::tunnel::Tunnel;
 use crate::call::{Call, Reply};
+use crate::calls::Asked;
 use crate::context::{CallContext, Caller, MAX_ATTEMPTS};
 use crate::edge;
 use crate::error::CallError;
@@ -27,13 +28,16 @@ use crate::worker::Worker;
 /// Serves a call in a task of its own.
 pub fn start(tunnel: &Rc<Tunnel>, id: CallId, head: OpenHead, end: bool, worker: &Rc<Worker>) {
     let slot = Slot::new(tunnel, id, Side::Called);
-    let Some(guard) = worker.guard_for_work() else {
+    // A tunnel that is going away still serves what was sent before its peer knew.
+    let Some(guard) = tunnel.work() else {
         tunnel.with(|session| session.reset(id, Reset::Refused));
         return;
     };
+    let export: Rc<str> = Rc::from(head.export.as_str());
+    slot.of_export(Rc::clone(&export));
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
-        let call = AssertUnwindSafe(answer(&slot, head, end, &worker));
+        let call = AssertUnwindSafe(answer(&slot, head, export, end, &worker));
         if call.catch_unwind().await.is_err() {
             tracing::error!(peer = %slot.tunnel().peer.identity(), "a call panicked");
             slot.tunnel().with(|session| session.reset(slot.id(), Reset::Internal));
@@ -42,11 +46,10 @@ pub fn start(tunnel: &Rc<Tunnel>, id: CallId, head: OpenHead, end: bool, worker:
     });
 }
 
-async fn answer(slot: &Rc<Slot>, head: OpenHead, end: bool, worker: &Rc<Worker>) {
+async fn answer(slot: &Rc<Slot>, head: OpenHead, export: Rc<str>, end: bool, worker: &Rc<Worker>) {
     let started = Instant::now();
     let OpenHead {
         call: mut head,
-        export,
         left,
         attempts,
         mut visited,
@@ -65,7 +68,7 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, end: bool, worker: &Rc<Worker>)
         world: worker.world(),
         caller: Caller::Site {
             identity: tunnel.peer.identity().clone(),
-            export: Rc::from(export),
+            export,
             address: caller.as_deref().and_then(caller::address),
         },
         protocol: head.protocol,
@@ -75,7 +78,10 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, end: bool, worker: &Rc<Worker>)
         visited,
         timer: worker.clock.timer(),
         record: RefCell::new(Record::begin_from_site(&head, &tunnel.site, trace, started)),
+        asked: Asked::of(&head),
+        place: Cell::default(),
     });
+    worker.calls.enter(&context);
     let body = if end && head.protocol != Protocol::WebSocket {
         Body::Empty
     } else {

@@ -18,6 +18,7 @@ use http::Request;
 use super::batch::BatchedSocket;
 use super::{CONNECTION_WINDOW, Http2Body, Http2Outlet, SEND_BUFFER, STREAM_WINDOW, head};
 use crate::call::{Call, Reply};
+use crate::calls::Asked;
 use crate::context::{CallContext, Caller, MAX_ATTEMPTS};
 use crate::drain::{Guard, Stage};
 use crate::edge;
@@ -171,7 +172,10 @@ async fn serve_stream(
         visited: Vec::new(),
         timer: worker.clock.timer(),
         record: RefCell::new(Record::begin(&head.call, &origin, started)),
+        asked: Asked::of(&head.call),
+        place: Cell::default(),
     });
+    worker.calls.enter(&context);
     let body = if ended {
         Body::Empty
     } else {

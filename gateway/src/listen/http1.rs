@@ -18,6 +18,7 @@ use http::Method;
 use super::Origin;
 use super::exchange::{Ended, Exchange, RequestLeft};
 use crate::call::{Call, Reply};
+use crate::calls;
 use crate::context::{CallContext, Caller, MAX_ATTEMPTS};
 use crate::drain::{Guard, Stage};
 use crate::edge;
@@ -215,7 +216,10 @@ async fn serve_request(
         visited: Vec::new(),
         timer: worker.clock.timer(),
         record: RefCell::new(Record::begin(&head, origin, started)),
+        asked: calls::Asked::of(&head),
+        place: Cell::default(),
     });
+    worker.calls.enter(&context);
     // The route may allow less; its policy looks at what the head says.
     let limit = policy::max_body(None, &world.snapshot.config.limits);
     let body = match framing {
