@@ -177,9 +177,26 @@ impl Guard {
         Self::new(self.stage.clone(), &self.held, What::Tunnel)
     }
 
-    /// A guard for work: what a tunnel brings is work like any other.
-    pub fn of_work(&self) -> Self {
-        Self::new(self.stage.clone(), &self.held, What::Work)
+    /// For the work that a tunnel brings: it is work like any other.
+    pub fn lender(&self) -> Lender {
+        Lender {
+            stage: self.stage.clone(),
+            held: Arc::clone(&self.held),
+        }
+    }
+}
+
+/// Gives guards for work, and is not counted itself.
+#[derive(Debug)]
+pub struct Lender {
+    stage: watch::Receiver<Stage>,
+    held: Arc<Held>,
+}
+
+impl Lender {
+    /// A guard for a piece of work.
+    pub fn guard(&self) -> Guard {
+        Guard::new(self.stage.clone(), &self.held, What::Work)
     }
 }
 
@@ -213,7 +230,7 @@ mod tests {
         assert_eq!(drain.finished(short).await, Drained::Cut { left: 1 });
         tunnel.reached(Stage::Finished).await;
         // A call that its peer sent before it knew.
-        let late = tunnel.of_work();
+        let late = tunnel.lender().guard();
         drop(tunnel);
         assert_eq!(drain.finished(short).await, Drained::Cut { left: 1 });
         drop(late);

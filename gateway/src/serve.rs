@@ -38,6 +38,8 @@ pub async fn serve_client(call: Call, cx: &Rc<CallContext>) -> Reply {
 }
 
 async fn answer(mut call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError> {
+    #[cfg(test)]
+    tests::panic_if_asked(&call.head);
     let world = Rc::clone(&cx.world);
     let way = match &cx.caller {
         // For a call from a site the named export is the route: host and path never choose it there.
@@ -86,3 +88,6 @@ async fn within_deadline(
     })
     .await
 }
+
+#[cfg(test)]
+mod tests;

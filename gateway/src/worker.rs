@@ -160,10 +160,7 @@ impl Worker {
         let mut serving = true;
         loop {
             tokio::select! {
-                () = &mut cutting => {
-                    worker.calls.name_late();
-                    break;
-                }
+                () = &mut cutting => break,
                 () = &mut draining, if serving => {
                     serving = false;
                     worker.listening.borrow_mut().clear();
@@ -175,6 +172,8 @@ impl Worker {
                 },
             }
         }
+        // Everything that is left ends with this runtime.
+        worker.calls.name_late();
     }
 
     fn obey(self: &Rc<Self>, command: Command) {

@@ -391,10 +391,11 @@ impl Dialler {
         let connection = self.dial(address).await?;
         let mut changes = state.changes();
         let ready = state.ready();
+        // Counted before it is handed over: it may be gone again by the time that is done.
+        let live = state.live() + 1;
         self.common
             .deal(connection, state, config::Name::clone(&self.site))
             .await;
-        let live = state.live();
         // Bounded by the tunnel, which gives up without a HELLO.
         while state.ready() <= ready {
             if state.live() < live {

@@ -21,7 +21,7 @@ use super::carrier::Carrier;
 use super::state::TunnelPlace;
 use super::stream::Slot;
 use super::{Established, accept};
-use crate::drain::{Guard, Stage};
+use crate::drain::{Guard, Lender, Stage};
 use crate::worker::{Worker, World};
 
 /// How often liveness is looked at, as a part of the ping interval.
@@ -75,7 +75,7 @@ pub struct Tunnel {
     closer: RefCell<Option<Waker>>,
     place: RefCell<Option<TunnelPlace>>,
     /// Lets calls in also when the worker takes nothing new; none once the tunnel is closed.
-    guard: RefCell<Option<Guard>>,
+    lender: RefCell<Option<Lender>>,
     started: Instant,
     life: Life,
 }
@@ -169,7 +169,7 @@ pub fn start(established: Established, worker: &Rc<Worker>) {
         closed: Cell::new(false),
         closer: RefCell::default(),
         place: RefCell::new(Some(place)),
-        guard: RefCell::new(Some(guard.clone())),
+        lender: RefCell::new(Some(guard.lender())),
         started,
         life,
     });
@@ -221,7 +221,7 @@ impl Tunnel {
 
     /// A guard for a call that came over it; none when it is closed.
     pub fn work(&self) -> Option<Guard> {
-        self.guard.borrow().as_ref().map(Guard::of_work)
+        self.lender.borrow().as_ref().map(Lender::guard)
     }
 
     /// Which side of it we are.
@@ -274,7 +274,7 @@ impl Tunnel {
             return;
         }
         self.place.borrow_mut().take();
-        self.guard.borrow_mut().take();
+        self.lender.borrow_mut().take();
         let slots: Vec<_> = self.slots.borrow_mut().drain().collect();
         for slot in slots.into_iter().filter_map(|(_, slot)| slot.upgrade()) {
             slot.lost();
