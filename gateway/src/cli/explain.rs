@@ -277,7 +277,8 @@ fn nearly<'c>(
     head: &CallHead,
     routes: &'c [config::Route],
 ) -> impl Iterator<Item = (usize, &'c config::Route, &'static str)> {
-    let relaxations: [(&str, fn(&mut Match)); 6] = [
+    type Relax = fn(&mut Match);
+    let relaxations: [(&str, Relax); 6] = [
         ("the method", |matches| matches.methods.clear()),
         ("a header", |matches| matches.headers.clear()),
         ("the query", |matches| matches.query.clear()),

@@ -34,11 +34,8 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
         Err(error) => return fail(&Mistake::run(error)),
     };
     announce(&app);
-    loop {
-        match app.control().block_on(signals.next()) {
-            Wish::Reload => reload(&app, args),
-            Wish::Stop => break,
-        }
+    while app.control().block_on(signals.next()) == Wish::Reload {
+        reload(&app, args);
     }
     tracing::info!("draining");
     // The second signal ends the process at once.

@@ -226,7 +226,7 @@ fn check_free(places: &Places) -> Result<(), DemoError> {
 ///
 /// # Errors
 /// When something is there already, or cannot be written.
-pub(super) fn certificates(folder: &Path) -> Result<(), PkiError> {
+pub(crate) fn certificates(folder: &Path) -> Result<(), PkiError> {
     let sites = ["aws", "azure"]
         .into_iter()
         .map(|site| Ok((site.to_owned(), TrustDomain::parse(&format!("{site}.acme.example"))?)))

@@ -1,26 +1,22 @@
-use std::path::Path;
-
 use super::backend::Ports;
 use super::places::{self, Inner, MAX_OFFSET, Places};
+use super::sites::certificates;
 use super::{eject, lines};
 
 #[test]
 fn both_configurations_are_good_wherever_their_certificates_are() {
-    for places in [
-        Places::fixed(0, Inner::Fixed),
-        Places::fixed(MAX_OFFSET, Inner::Free),
-        Places::free(),
-    ] {
-        for pki in ["pki/aws", "/tmp/a \"quoted\" \\ dir"] {
-            for text in [
-                places::aws(&places, Path::new(pki)),
-                places::azure(&places, Path::new(pki)),
-            ] {
-                let config =
-                    causeway_config::load_str("demo.toml", &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-                assert_eq!((config.routes.len(), config.listeners.len()), (3, 1));
-                assert!(config.listeners[0].bind.ip().is_loopback() && config.admin.bind.ip().is_loopback());
-            }
+    let folder = tempfile::tempdir().unwrap();
+    let odd = folder.path().join("a \"quoted\" \\ dir");
+    certificates(&odd).unwrap();
+    for places in [Places::fixed(0, Inner::Fixed), Places::fixed(MAX_OFFSET, Inner::Fixed)] {
+        for text in [
+            places::aws(&places, &odd.join("aws")),
+            places::azure(&places, &odd.join("azure")),
+        ] {
+            let config =
+                causeway_config::load_str("demo.toml", &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+            assert_eq!((config.routes.len(), config.listeners.len()), (3, 1));
+            assert!(config.listeners[0].bind.ip().is_loopback() && config.admin.bind.ip().is_loopback());
         }
     }
 }

@@ -6,9 +6,9 @@ name = "aws"
 trust_domain = "aws.acme.example"
 
 [identity]
-certificate = "gateway.crt"
-private_key = "gateway.key"
-trust_bundles = "bundles"
+certificate = "PKI/gateway.crt"
+private_key = "PKI/gateway.key"
+trust_bundles = "PKI/bundles"
 
 [[listeners]]
 name = "public"
@@ -48,14 +48,20 @@ to = "orders"
 [[routes]]
 name = "old"
 match = { path = "/old/{rest*}" }
-redirect = "https://{host}/new/{rest*}"
+redirect = { location = "https://{host}/new/{rest*}" }
 "#;
 
-fn explained(method: &str, url: &str, headers: &[&str]) -> Told {
-    let config = causeway_config::load_str("t.toml", CONFIG).unwrap_or_else(|error| panic!("{error}"));
-    let headers: Vec<_> = headers.iter().map(|text| (*text).to_owned()).collect();
-    let head = head(method, url, &headers, &config).unwrap_or_else(|mistake| panic!("{}", mistake.text));
-    told(&head, &config)
+/// The configuration, with certificates that are there.
+fn config() -> Config {
+    let folder = tempfile::tempdir().unwrap();
+    crate::demo::sites::certificates(folder.path()).unwrap();
+    let text = CONFIG.replace("PKI", &folder.path().join("aws").display().to_string());
+    causeway_config::load_str("t.toml", &text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn explained(method: &str, url: &str, config: &Config) -> Told {
+    let head = head(method, url, &[], config).unwrap_or_else(|mistake| panic!("{}", mistake.text));
+    told(&head, config)
 }
 
 #[test]
@@ -72,8 +78,9 @@ fn a_request_is_told_its_route_and_where_it_goes() {
         ("GET", "ws://any/ws", &["(websocket)", "routes[3] `sockets`"]),
         ("GET", "http://h/old/a/b", &["308, location: https://h/new/a/b"]),
     ];
+    let config = config();
     for (method, url, wanted) in table {
-        let told = explained(method, url, &[]);
+        let told = explained(method, url, &config);
         assert!(told.found, "{url}: {}", told.text);
         for part in *wanted {
             assert!(told.text.contains(part), "{url}: no `{part}` in\n{}", told.text);
@@ -89,8 +96,9 @@ fn a_request_without_a_route_is_told_what_it_would_take() {
         ("GET", "/ws", "routes[3] `sockets`: the protocol differs"),
         ("GET", "/nowhere", "none matches: 404"),
     ];
+    let config = config();
     for (method, url, wanted) in table {
-        let told = explained(method, url, &[]);
+        let told = explained(method, url, &config);
         assert!(
             !told.found && told.text.contains(wanted),
             "{url}: no `{wanted}` in\n{}",
@@ -101,7 +109,7 @@ fn a_request_without_a_route_is_told_what_it_would_take() {
 
 #[test]
 fn what_a_listener_would_refuse_is_refused() {
-    let config = causeway_config::load_str("t.toml", CONFIG).unwrap();
+    let config = config();
     #[rustfmt::skip]
     let table: &[(&str, &str, &[&str], &str)] = &[
         ("GET", "http://h/a/../b", &[], "`..` segment"),
