@@ -8,6 +8,7 @@ use super::signals::{Signals, Wish};
 use super::{ConfigArgs, INPUT, fail, print};
 use crate::app::App;
 use crate::drain::Drained;
+use crate::telemetry::log::{self, LogFormat};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -16,10 +17,10 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(args: &RunArgs) -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_max_level(tracing::Level::INFO)
-        .init();
+    let _log = match log::init(LogFormat::Auto) {
+        Ok(log) => log,
+        Err(error) => return fail(&error, INPUT),
+    };
     let config = match causeway_config::load(&args.config.config, &args.config.set) {
         Ok(config) => config,
         Err(problems) => return fail(&problems, INPUT),
@@ -33,11 +34,8 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
         Err(error) => return fail(&error, 1),
     };
     announce(&app);
-    loop {
-        match app.control().block_on(signals.next()) {
-            Wish::Reload => reload(&app, args),
-            Wish::Stop => break,
-        }
+    while app.control().block_on(signals.next()) == Wish::Reload {
+        reload(&app, args);
     }
     tracing::info!("draining");
     // The second signal ends the process at once.
