@@ -29,6 +29,11 @@ pub(crate) fn python_websocket_calls(place: &Place) {
     python(place, "websocket_calls.py", place.entry.websocket);
 }
 
+/// WebSocket over HTTP/2 (RFC 8441) by h2 and websockets.
+pub(crate) fn python_websocket_over_http2(place: &Place) {
+    python(place, "websocket_over_http2.py", place.entry.websocket);
+}
+
 fn python(place: &Place, script: &str, entry: SocketAddr) {
     let Some(python) = Python::find() else { return };
     let kind = match place.entry.kind {

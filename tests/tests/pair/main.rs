@@ -9,6 +9,7 @@
 )]
 
 mod backends;
+mod backpressure;
 mod clients;
 mod crash;
 mod discovery;
@@ -85,4 +86,15 @@ everywhere! {
     python_grpc_calls,
     python_http_calls,
     python_websocket_calls,
+}
+
+/// The backend itself speaks WebSocket over HTTP/1.1 only: RFC 8441 is the gateway's.
+#[test]
+fn websocket_over_http2_through_one_gateway() {
+    clients::python_websocket_over_http2(&Place::local());
+}
+
+#[test]
+fn websocket_over_http2_through_a_tunnel() {
+    clients::python_websocket_over_http2(&Place::tunnel());
 }
