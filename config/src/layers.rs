@@ -134,8 +134,9 @@ pub(crate) fn merge(layers: &Layers, shape: &Shape, problems: &mut Problems) -> 
     let tree = match figment.extract::<Value>() {
         Ok(Value::Object(tree)) => tree,
         Ok(_) => Map::new(),
-        Err(error) => {
-            problems.add(&KeyPath::root(), format!("putting the layers together: {error}"));
+        // figment quotes values, which may be secrets.
+        Err(_) => {
+            problems.add(&KeyPath::root(), "the layers cannot be put together");
             Map::new()
         }
     };

@@ -151,7 +151,10 @@ impl Places {
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     found: Vec<(Option<Place>, KeyPath, String, Option<String>)>,
+    /// Where something is wrong.
     broken: HashSet<KeyPath>,
+    /// The same, and every table and list around.
+    touched: HashSet<KeyPath>,
     unparsed: bool,
 }
 
@@ -178,11 +181,15 @@ impl Problems {
 
     /// A key that must be there is not; silent when it is there but was refused already.
     pub(crate) fn missing(&mut self, at: &KeyPath, hint: impl Into<String>) {
-        let below = || self.broken.iter().any(|broken| broken.starts_with(at));
-        let known = at.parent().is_some_and(|parent| self.broken.contains(&parent)) || below();
-        if !known {
+        let around = at.parent().is_some_and(|parent| self.broken.contains(&parent));
+        if !around && !self.broken_below(at) {
             self.push(None, at, "is missing".to_owned(), Some(hint.into()));
         }
+    }
+
+    /// Whether anything has been found at `at` or below it.
+    pub(crate) fn broken_below(&self, at: &KeyPath) -> bool {
+        self.touched.contains(at)
     }
 
     /// Whether anything has been found at `at` itself.
@@ -230,7 +237,15 @@ impl Problems {
     }
 
     fn push(&mut self, place: Option<Place>, at: &KeyPath, message: String, hint: Option<String>) {
-        self.broken.insert(at.clone());
+        // What is wrong with a whole file says nothing about its keys.
+        if *at != KeyPath::root() {
+            self.broken.insert(at.clone());
+        }
+        let mut around = Some(at.clone());
+        while let Some(path) = around {
+            around = path.parent();
+            self.touched.insert(path);
+        }
         self.found.push((place, at.clone(), message, hint));
     }
 }
@@ -242,8 +257,12 @@ pub(crate) fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'
         return None;
     }
     let allowed = (written.chars().count() / 3).clamp(1, 3);
+    let near = |name: &&str| name.len().abs_diff(written.len()) <= 12;
     known
         .into_iter()
+        .filter(near)
+        // Thousands of names with a thousand mistakes would take minutes.
+        .take(500)
         .map(|name| (strsim::damerau_levenshtein(written, name), name))
         .filter(|(distance, name)| {
             *distance <= allowed || (written.len() >= 3 && name.starts_with(&format!("{written}_")))

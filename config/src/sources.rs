@@ -35,7 +35,7 @@ pub(crate) fn read(named: &[PathBuf], problems: &mut Problems) -> Vec<Source> {
             let beside = if path.is_dir() {
                 path.as_path()
             } else {
-                path.parent().unwrap_or(Path::new(""))
+                path.parent().unwrap_or_else(|| Path::new(""))
             };
             for folder in ["conf.d", "peers.d"] {
                 let folder = beside.join(folder);
@@ -58,7 +58,7 @@ pub(crate) fn read(named: &[PathBuf], problems: &mut Problems) -> Vec<Source> {
         match text(&file, left) {
             Ok(text) => {
                 left = left.saturating_sub(text.len() as u64);
-                let folder = file.parent().unwrap_or(Path::new("")).to_owned();
+                let folder = file.parent().unwrap_or_else(|| Path::new("")).to_owned();
                 sources.push(Source { file, folder, text });
             }
             Err(unread) => {
@@ -94,7 +94,7 @@ fn expand(path: &Path, problems: &mut Problems) -> Vec<PathBuf> {
             let folder = path
                 .parent()
                 .filter(|parent| !parent.as_os_str().is_empty())
-                .unwrap_or(Path::new("."));
+                .unwrap_or_else(|| Path::new("."));
             list(folder, pattern, problems)
         }
         _ => vec![path.to_owned()],

@@ -1,4 +1,6 @@
 //! The gateway as a library.
 
 pub mod demo;
+pub mod discovery;
 pub mod route;
+pub mod service;

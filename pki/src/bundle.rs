@@ -17,7 +17,7 @@ mod jwks;
 #[cfg(test)]
 mod tests;
 
-pub use directory::{BundleProblem, Loaded, TrustBundles};
+pub use directory::{BundleProblem, Loaded, ProblemKind, TrustBundles};
 
 /// The largest bundle file read, in bytes.
 pub const MAX_BUNDLE: usize = 1024 * 1024;
@@ -185,7 +185,13 @@ impl TrustBundle {
             .collect()
     }
 
-    /// The bundle in JWKS form. Its sequence number is that of the newest anchor's start, so it never goes back.
+    /// The same bundle with another sequence number.
+    pub fn with_sequence(mut self, sequence: u64) -> Self {
+        self.sequence = Some(sequence);
+        self
+    }
+
+    /// The bundle in JWKS form. Where it has no sequence number, the start of its newest anchor is one.
     ///
     /// # Errors
     /// When a key of an anchor has no JWK form here; RSA, the NIST curves and Ed25519 have.

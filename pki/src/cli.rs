@@ -73,7 +73,7 @@ impl PkiCommand {
     fn run_at(self, now: OffsetDateTime, out: &mut dyn Write) -> Result<(), PkiError> {
         match self {
             Self::Bootstrap(command) => command.run(now, out),
-            Self::Bundle(command) => command.run(out),
+            Self::Bundle(command) => command.run(now, out),
             Self::Init(command) => command.run(now, out),
             Self::Inspect(command) => command.run(now, out),
             Self::Issue(command) => command.run(now, out),

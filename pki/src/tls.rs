@@ -6,6 +6,25 @@
 //!
 //! Trust and credentials sit behind one cell that is read anew in every handshake: a renewal needs no new
 //! configuration and disturbs no connection.
+//!
+//! ```no_run
+//! use std::{path::Path, sync::Arc};
+//! use causeway_pki::tls::{Peer, TunnelTls, provider};
+//! use causeway_pki::{Credentials, Role, Trust, TrustBundles, TrustDomain};
+//! # fn run(connection: &rustls::ServerConnection) -> Result<(), Box<dyn std::error::Error>> {
+//! let loaded = TrustBundles::load(Path::new("bundles")); // loaded.problems names every bad file
+//! let trust = Trust::of_sites(loaded.bundles, [("azure".into(), TrustDomain::parse("azure.acme.example")?)]);
+//! let provider = provider();
+//! let credentials = Credentials::load(Path::new("gateway.crt"), Path::new("gateway.key"), &provider)?;
+//! let tls = TunnelTls::new(provider, trust, credentials)
+//!     .on_refusal(Arc::new(|error| eprintln!("{}: {error}", error.reason())));
+//! let acceptor = tls.server_config()?; // any configured peer
+//! let dialler = tls.client_config("azure")?; // that site only
+//!
+//! let peer = Peer::of(connection, Role::Client)?; // after the handshake: who it is
+//! peer.verify_again(&tls.trust(), rustls_pki_types::UnixTime::now(), None)?; // trust changed: may it stay?
+//! # Ok(()) }
+//! ```
 
 use std::fmt;
 use std::sync::Arc;

@@ -282,7 +282,7 @@ impl Path<'_> {
             E::RequiredEkuNotFoundContext(_) | E::EmptyEkuExtension => Fault::BadEku,
             E::InvalidCrlSignatureForPublicKey
             | E::IssuerNotCrlSigner
-            | E::UnsupportedCrlSignatureAlgorithmContext(_) => Fault::BadCrl { why: error.to_string() },
+            | E::UnsupportedCrlSignatureAlgorithmContext(_) => Fault::BadCrl { why: explain(&error) },
             E::UnknownIssuer | E::InvalidSignatureForPublicKey => {
                 match bundle.anchors().iter().map(|a| a.not_after()).max() {
                     Some(last) if last < certificate::date_time(now) => Fault::Expired {
@@ -294,7 +294,7 @@ impl Path<'_> {
                     },
                 }
             }
-            other => Fault::BadChain { why: other.to_string() },
+            other => Fault::BadChain { why: explain(&other) },
         }
     }
 
@@ -310,4 +310,25 @@ impl Path<'_> {
             .find(|bundle| self.verify(bundle, now).is_ok())
             .map(|bundle| bundle.trust_domain().clone())
     }
+}
+
+/// What path building says, for a log line: its own words are the names of its variants, some with long tables.
+fn explain(error: &webpki::Error) -> String {
+    use webpki::Error as E;
+    let words = match error {
+        E::InvalidCertValidity => "it ends before it begins",
+        E::InvalidCrlSignatureForPublicKey => "it is not signed by the authority that it names",
+        E::IssuerNotCrlSigner => "its authority may not sign revocation lists",
+        E::NameConstraintViolation => "an authority is constrained to other names",
+        E::PathLenConstraintViolated => "an authority may not have another below it",
+        E::UnsupportedCriticalExtension => "it has a critical extension that is unknown",
+        E::UnsupportedSignatureAlgorithmContext(_)
+        | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_)
+        | E::UnsupportedCrlSignatureAlgorithmContext(_)
+        | E::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_) => {
+            "it is signed in a way that is not taken, such as with SHA-1 or a short RSA key"
+        }
+        other => return other.to_string().chars().take(100).collect(),
+    };
+    words.into()
 }

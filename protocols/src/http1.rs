@@ -7,7 +7,7 @@
 //! - Bounded: a head by [`Limits`], chunk lines and trailers by fixed limits.
 //!
 //! `httparse` reads whole heads. A head it refuses, and the beginning of one that is still incomplete, is read byte by
-//! byte by [`lines`], which names the first rule that was broken.
+//! byte by `lines`, which names the first rule that was broken.
 
 pub mod chunked;
 pub mod encode;
@@ -26,10 +26,10 @@ pub use lines::LineError;
 pub use request::{BodyFraming, Request};
 pub use response::{Asked, Kind, ReplyFraming, Response};
 
-/// The most fields a head may have, whatever [`Limits::fields`] says.
+/// The most fields a head may have, whatever [`Limits::fields`](field@Limits::fields) says.
 pub const MAX_FIELDS: usize = 128;
 
-/// The most bytes a head may have, whatever [`Limits::head`] says: a field value must fit in a `u16`.
+/// The most bytes a head may have, whatever [`Limits::head`](field@Limits::head) says: a value must fit in a `u16`.
 pub const MAX_HEAD: usize = 65_535;
 
 /// How large a head may be.

@@ -61,6 +61,7 @@ fn table(group: &[Summary]) -> String {
     let head: &[&str] = if idle {
         &[
             "system",
+            "connections",
             "KiB per connection",
             "RSS MiB",
             "failures",
@@ -88,7 +89,7 @@ fn table(group: &[Summary]) -> String {
             .and_then(|ours| summary.lead(ours));
         let mut row = vec![format!("{} {}", summary.system.name(), summary.version)];
         if idle {
-            row.push(number(summary.kib_per_idle, 2));
+            row.extend([number(summary.idle, 0), number(summary.kib_per_idle, 2)]);
         } else {
             let [user, system] = [summary.user_us, summary.system_us].map(|us| number(us, 1));
             row.extend([

@@ -19,6 +19,7 @@ pub(crate) struct Sample {
     pub(crate) alone_p50_us: Option<f64>,
     pub(crate) rss_mib: Option<f64>,
     pub(crate) kib_per_idle: Option<f64>,
+    pub(crate) idle: Option<f64>,
     pub(crate) failures: u64,
     pub(crate) failure: Option<String>,
 }
@@ -42,6 +43,7 @@ impl From<Outcome> for Sample {
             alone_p50_us: outcome.alone.and_then(|alone| alone.quantile_us(0.5)),
             rss_mib: Some(outcome.rss_kib as f64 / 1024.0),
             kib_per_idle: None,
+            idle: None,
             failures: outcome.failures + u64::from(stalled),
             failure: outcome.first_failure.or(stall),
         }
@@ -53,6 +55,7 @@ impl From<IdleCost> for Sample {
         Self {
             rss_mib: Some(cost.rss_kib as f64 / 1024.0),
             kib_per_idle: Some(cost.kib_per_connection),
+            idle: Some(cost.connections as f64),
             failures: cost.failures,
             failure: cost.first_failure,
             ..Self::default()
@@ -89,6 +92,8 @@ pub(crate) struct Summary {
     pub(crate) alone_p50_us: Option<f64>,
     pub(crate) rss_mib: Option<f64>,
     pub(crate) kib_per_idle: Option<f64>,
+    /// Idle connections that were open.
+    pub(crate) idle: Option<f64>,
     /// Over all rounds.
     pub(crate) failures: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,6 +118,7 @@ impl Summary {
             alone_p50_us: middle(|sample| sample.alone_p50_us),
             rss_mib: middle(|sample| sample.rss_mib),
             kib_per_idle: middle(|sample| sample.kib_per_idle),
+            idle: middle(|sample| sample.idle),
             failures: samples.iter().map(|sample| sample.failures).sum(),
             failure: samples.iter().find_map(|sample| sample.failure.clone()),
         }

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use crate::backend::Ports;
 use crate::cases::{Buffers, Topology};
 use crate::failure::{During, Failure, Result};
-use crate::load::Entry;
+use crate::load::{Entry, Idle};
 use crate::process::Running;
 
 /// A program that can do the work.
@@ -34,6 +34,15 @@ impl System {
         self.to_possible_value()
             .map(|value| value.get_name().to_owned())
             .unwrap_or_default()
+    }
+
+    /// Open files that one idle connection takes in the gateway that needs most: the client's, and one to the other
+    /// gateway where the tunnel does not carry many WebSockets over one connection.
+    pub(crate) fn files_per_idle(self, idle: Idle) -> u64 {
+        match (self, idle) {
+            (Self::HaproxyH1 | Self::Nginx, Idle::WebSocket) => 2,
+            _ => 1,
+        }
     }
 
     /// Configuration templates in the order in which they are started, each with the end of its file name.
@@ -161,8 +170,8 @@ impl Installed {
         let (http, grpc) = (ports.take()?, ports.take()?);
         // causeway takes every protocol on one port.
         let grpc = if self.system == System::Causeway { http } else { grpc };
-        // Both sides of a call through the same process, and room for the tunnel and pools.
-        let connections = (setting.connections * 2 + 1024).to_string();
+        // Both sides of a call go through one process; nginx turns connections away before the last sixteenth is used.
+        let connections = setting.connections * 9 / 4 + 1024;
         let values = [
             ("@DIR@", setting.dir.display().to_string()),
             ("@ENTRY@", http.to_string()),
@@ -174,7 +183,9 @@ impl Installed {
             ("@BACKEND_HTTP@", setting.backend.http.to_string()),
             ("@BACKEND_GRPC@", setting.backend.grpc.to_string()),
             ("@BACKEND_WS@", setting.backend.websocket.to_string()),
-            ("@CONNECTIONS@", connections),
+            ("@CONNECTIONS@", connections.to_string()),
+            // causeway's own bound on calls of a tunnel and connections of a service.
+            ("@CALLS@", connections.min(65_536).to_string()),
             ("@FILES@", setting.files.to_string()),
             ("@TUNING@", self.system.tuning(setting.buffers).to_owned()),
         ];

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::Known;
 use super::endpoints::MAX_WEIGHT;
 use super::services::peer;
-use super::value::{TextOr, all, is_name, whole};
+use super::value::{LongForm, TextOr, all, is_name, whole};
 use crate::model::{Destination, Match, PathMatch, Segment, ServiceRef, WeightedTarget};
 use crate::path::KeyPath;
 use crate::problems::{Problems, did_you_mean};
@@ -32,6 +32,8 @@ pub(super) struct TargetFile {
     /// Share relative to the others, 0 to 1000000. Default: 1.
     weight: Option<i64>,
 }
+
+impl LongForm for TargetFile {}
 
 /// `redirect = {...}` as written.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -285,7 +287,16 @@ fn captures(matches: &Match) -> Vec<String> {
                 Segment::Rest(name) => Some(format!("{name}*")),
             })
             .collect(),
-        Some(PathMatch::Regex(regex)) => regex.capture_names().flatten().map(str::to_owned).collect(),
+        // Groups go by their number, and by their name where they have one.
+        Some(PathMatch::Regex(regex)) => {
+            let numbers = (1..regex.captures_len()).map(|number| number.to_string());
+            regex
+                .capture_names()
+                .flatten()
+                .map(str::to_owned)
+                .chain(numbers)
+                .collect()
+        }
         Some(PathMatch::Prefix(_)) | None => Vec::new(),
     }
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
-use super::value::{TextOr, all, is_host, whole};
+use super::value::{LongForm, TextOr, all, is_host, whole};
 use crate::model::{Discover, StaticEndpoint};
 use crate::path::KeyPath;
 use crate::problems::Problems;
@@ -47,6 +47,8 @@ pub(super) struct EndpointFile {
     /// Failover tier, 0 to 65535: 0 is tried first. Default: 0.
     priority: Option<i64>,
 }
+
+impl LongForm for EndpointFile {}
 
 impl DiscoverFile {
     pub(super) fn parse(self, at: &KeyPath, problems: &mut Problems) -> Option<Discover> {

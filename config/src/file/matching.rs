@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::services::PROTOCOLS;
-use super::value::{TextOr, all, choice, is_host, optional};
+use super::value::{LongForm, TextOr, all, choice, is_host, optional};
 use crate::model::{GrpcMatch, Match, PathMatch, Protocol, Segment, ValueMatch};
 use crate::path::KeyPath;
 use crate::problems::Problems;
@@ -55,6 +55,8 @@ struct ValueFile {
     /// A regular expression for the whole value.
     regex: Option<String>,
 }
+
+impl LongForm for ValueFile {}
 
 impl MatchFile {
     pub(super) fn parse(self, at: &KeyPath, problems: &mut Problems) -> Option<Match> {
@@ -245,14 +247,10 @@ fn plain_path<'a>(text: &'a str, at: &KeyPath, problems: &mut Problems) -> Optio
     };
     if text.len() > TEXT {
         problems.add(at, format!("is longer than {TEXT} bytes"));
-    } else if let Some(bad) = rest
-        .chars()
-        .find(|c| !c.is_ascii_graphic() || matches!(c, '?' | '#' | '\\'))
-    {
+    } else if let Some(bad) = rest.chars().find(|c| c.is_control() || matches!(c, '?' | '#' | '\\')) {
         let hint = match bad {
             '?' => "match query parameters with `query`",
-            _ if !bad.is_ascii() => "write it percent-encoded, as it is sent",
-            _ => "a path has visible ASCII characters without `?`, `#` and `\\`",
+            _ => "a path has neither `#`, `\\` nor control characters",
         };
         problems.add_hint(at, format!("has {bad:?} in it"), hint);
     } else if rest.split('/').any(|part| matches!(part, "." | "..")) {
@@ -363,6 +361,8 @@ impl ValueFile {
                 problems.add(&at.key("present"), "must be true; conditions on absence do not exist");
                 None
             }
+            // A misspelt one has been told already.
+            (None, None, None) if problems.broken_below(at) => None,
             _ => {
                 problems.add(at, "must have exactly one of `exact`, `present` and `regex`");
                 None

@@ -37,7 +37,10 @@ use telemetry::{AdminFile, TelemetryFile};
 /// A whole configuration as written. Read table by table; this type is the schema's root.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(title = "causeway configuration")]
+#[schemars(
+    title = "causeway configuration",
+    description = "The configuration of one causeway gateway."
+)]
 #[expect(
     dead_code,
     reason = "the tables are read one by one, so that a mistake in one hides none in another"

@@ -1,6 +1,6 @@
 //! `[[routes]]`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -47,12 +47,19 @@ pub(super) struct RouteFile {
 
 /// Route names in use, for those that have to be made.
 #[derive(Debug)]
-pub(super) struct Names(HashSet<String>);
+pub(super) struct Names {
+    used: HashSet<String>,
+    /// The next number of each base, so that thousands of like routes do not count up from 2 each.
+    next: HashMap<String, usize>,
+}
 
 impl Names {
     /// The names that were written.
     pub(super) fn of<'a>(written: impl Iterator<Item = &'a str>) -> Self {
-        Self(written.map(str::to_owned).collect())
+        Self {
+            used: written.map(str::to_owned).collect(),
+            next: HashMap::new(),
+        }
     }
 
     /// A name from what a route matches, made unique by a number.
@@ -75,10 +82,10 @@ impl Names {
             .trim_end_matches('-');
         let base = if base.is_empty() { "all" } else { base };
         let mut name = base.to_owned();
-        let mut number = 2;
-        while !self.0.insert(name.clone()) {
+        let number = self.next.entry(base.to_owned()).or_insert(2);
+        while !self.used.insert(name.clone()) {
             name = format!("{base}-{number}");
-            number += 1;
+            *number += 1;
         }
         name.into()
     }
@@ -170,7 +177,7 @@ fn rewrite(text: String, at: &KeyPath, matches: Option<&Match>, problems: &mut P
         problems.add_hint(at, format!("`{}` is not a path", brief(&text)), hint);
         return None;
     }
-    template(&text, matches, &[], at, problems)?;
+    template(&text, matches, &["host", "path"], at, problems)?;
     Some(Rewrite::Template(text))
 }
 

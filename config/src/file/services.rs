@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::Known;
 use super::endpoints::DiscoverFile;
 use super::listeners::CertificateFile;
-use super::value::{Kind, PathText, TextOr, all, choice, is_host, name, optional, whole};
+use super::value::{Kind, LongForm, PathText, TextOr, all, choice, is_host, name, optional, whole};
 use crate::model::{BackendTls, Balance, Export, HttpVersion, Protocol, Retry, Schema, Service, ServiceTimeouts};
 use crate::path::KeyPath;
 use crate::problems::{Problems, did_you_mean};
@@ -84,6 +84,8 @@ struct ExportFile {
     /// Original callers that may, as SPIFFE ids or `sub:NAME`. Default: all of the site's.
     callers: Option<Vec<String>>,
 }
+
+impl LongForm for ExportFile {}
 
 /// `timeouts` of a service as written.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

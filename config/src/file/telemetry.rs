@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, Uri};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::value::{PathText, TextOr, bind, choice, optional, whole};
+use super::value::{LongForm, PathText, TextOr, bind, choice, optional, whole};
 use crate::model::{AccessLog, Admin, OtlpProtocol, Telemetry, TraceContext};
 use crate::path::KeyPath;
 use crate::problems::Problems;
@@ -92,6 +92,8 @@ struct AccessLogFile {
     /// A file that is appended to; its directory must be there.
     file: Option<PathText>,
 }
+
+impl LongForm for AccessLogFile {}
 
 impl TelemetryFile {
     pub(super) fn parse(self, at: &KeyPath, problems: &mut Problems) -> Option<Telemetry> {
@@ -239,7 +241,7 @@ fn access_log(log: TextOr<AccessLogFile>, at: &KeyPath, problems: &mut Problems)
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+        .unwrap_or_else(|| Path::new("."));
     if path.is_dir() || path.file_name().is_none() {
         problems.add(&at, format!("`{}` is not a file", path.display()));
         return None;

@@ -18,6 +18,16 @@ use crate::path::KeyPath;
 use crate::problems::{Problems, did_you_mean};
 use crate::units::{DurationText, brief};
 
+/// What a long form is, in the words of TOML.
+pub(crate) trait LongForm {
+    /// For "must be a string or ..".
+    const KIND: &'static str = "a table";
+}
+
+impl<T> LongForm for Vec<T> {
+    const KIND: &'static str = "a list";
+}
+
 /// A short form as text, or the long form.
 #[derive(Clone, Debug)]
 pub(crate) enum TextOr<T> {
@@ -27,16 +37,16 @@ pub(crate) enum TextOr<T> {
     Text(String),
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for TextOr<T> {
+impl<'de, T: Deserialize<'de> + LongForm> Deserialize<'de> for TextOr<T> {
     /// By hand, because serde's untagged enums lose the path of what is wrong inside.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Forms<T>(PhantomData<T>);
 
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Forms<T> {
+        impl<'de, T: Deserialize<'de> + LongForm> Visitor<'de> for Forms<T> {
             type Value = TextOr<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string or its long form")
+                write!(f, "a string or {}", T::KIND)
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {

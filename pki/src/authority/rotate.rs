@@ -188,7 +188,7 @@ impl Authority {
             let live: usize = old.iter().map(|generation| generation.live).sum();
             let until = certificate::instant(last);
             return Err(AuthorityError::Rotation {
-                why: format!("{live} certificates under the old root are valid, the last until {until}"),
+                why: format!("certificates under the old root that are still valid: {live}, the last until {until}"),
                 hint: "renew them with `causeway pki renew` and revoke the old ones, or wait",
             });
         }

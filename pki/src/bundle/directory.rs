@@ -23,7 +23,7 @@ struct Domain {
 
 /// The trust bundles of all known trust domains, each with its revocation lists. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct TrustBundles(BTreeMap<TrustDomain, Domain>);
+pub struct TrustBundles(Arc<BTreeMap<TrustDomain, Domain>>);
 
 /// One file that could not be used, by name.
 #[derive(Debug)]
@@ -113,9 +113,10 @@ impl Loaded {
             return before.clone();
         }
         let mut bundles = self.bundles;
+        let known = Arc::make_mut(&mut bundles.0);
         for domain in self.problems.iter().filter_map(|p| p.trust_domain.as_ref()) {
             if let Some(last) = before.0.get(domain) {
-                bundles.0.entry(domain.clone()).or_insert_with(|| last.clone());
+                known.entry(domain.clone()).or_insert_with(|| last.clone());
             }
         }
         bundles
@@ -141,7 +142,7 @@ impl TrustBundles {
             .get(bundle.trust_domain())
             .map(|d| Arc::clone(&d.crls))
             .unwrap_or_default();
-        self.0.insert(
+        Arc::make_mut(&mut self.0).insert(
             bundle.trust_domain().clone(),
             Domain {
                 bundle: Arc::new(bundle),
@@ -152,7 +153,7 @@ impl TrustBundles {
 
     /// Sets the revocation lists of a trust domain that has a bundle; otherwise nothing changes.
     pub fn set_crls(&mut self, trust_domain: &TrustDomain, crls: Crls) {
-        if let Some(domain) = self.0.get_mut(trust_domain) {
+        if let Some(domain) = Arc::make_mut(&mut self.0).get_mut(trust_domain) {
             domain.crls = Arc::new(crls);
         }
     }
@@ -257,14 +258,14 @@ impl Loading {
                 });
             }
         }
-        let mut bundles = TrustBundles::default();
+        let mut bundles = BTreeMap::new();
         for (domain, bundle) in self.bundles {
             // A revocation list that cannot be read could revoke anything: its trust domain is out until it can.
             if self.problems.iter().any(|p| p.trust_domain.as_ref() == Some(&domain)) {
                 continue;
             }
             let crls = self.crls.remove(&domain).map(|(_, crls)| crls).unwrap_or_default();
-            bundles.0.insert(
+            bundles.insert(
                 domain,
                 Domain {
                     bundle: Arc::new(bundle),
@@ -273,7 +274,7 @@ impl Loading {
             );
         }
         Loaded {
-            bundles,
+            bundles: TrustBundles(Arc::new(bundles)),
             problems: self.problems,
         }
     }

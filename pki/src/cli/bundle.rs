@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use time::OffsetDateTime;
 
 use super::{AuthorityArgs, BundleFormat, PkiError, inspect};
 use crate::authority::Authority;
@@ -24,9 +25,9 @@ pub enum BundleCommand {
 }
 
 impl BundleCommand {
-    pub(super) fn run(self, out: &mut dyn Write) -> Result<(), PkiError> {
+    pub(super) fn run(self, now: OffsetDateTime, out: &mut dyn Write) -> Result<(), PkiError> {
         match self {
-            Self::Export(command) => command.run(out),
+            Self::Export(command) => command.run(now, out),
             Self::Import(command) => command.run(out),
         }
     }
@@ -45,8 +46,10 @@ pub struct Export {
 }
 
 impl Export {
-    fn run(self, out: &mut dyn Write) -> Result<(), PkiError> {
-        let bundle = Authority::open(&self.authority.dir)?.bundle()?;
+    fn run(self, now: OffsetDateTime, out: &mut dyn Write) -> Result<(), PkiError> {
+        // The number has to grow with every change, and the end of a rotation adds no newer root. Time always grows.
+        let sequence = u64::try_from(now.unix_timestamp()).unwrap_or(0);
+        let bundle = Authority::open(&self.authority.dir)?.bundle()?.with_sequence(sequence);
         let dir = self.authority.dir;
         let text = match self.format {
             BundleFormat::Jwks => bundle
@@ -98,6 +101,21 @@ impl Import {
                 what,
                 hint: "give --replace if the new bundle is to take its place",
             });
+        }
+        for old in &present {
+            // A bundle that is there and broken is no reason to keep it.
+            let known = parse(domain, &store::read(old)?)
+                .ok()
+                .and_then(|(known, _)| known.sequence());
+            if let (Some(known), Some(given)) = (known, bundle.sequence())
+                && given < known
+            {
+                let what = format!("`{}` is older than `{}`", self.file.display(), old.display());
+                return Err(PkiError::Input {
+                    what,
+                    hint: "export it again at its site with `causeway pki bundle export`",
+                });
+            }
         }
         store::make_directory(&self.bundles)?;
         for old in &present {

@@ -41,7 +41,6 @@ pub struct VerifyError {
     /// Who.
     pub peer: Subject,
     /// Why.
-    #[source]
     pub fault: Fault,
 }
 
@@ -132,6 +131,12 @@ pub enum Fault {
     /// No bundle.
     #[error("there is no bundle of its trust domain")]
     UnknownTrustDomain,
+    /// A key that is too short to prove anything.
+    #[error("its key is too weak: {why}")]
+    WeakKey {
+        /// What is wrong.
+        why: String,
+    },
     /// Another site than the one that was dialled.
     #[error("site `{expected}` was dialled")]
     WrongSite {
@@ -167,7 +172,7 @@ impl VerifyError {
 
 impl Fault {
     /// Every label of [`reason`](Self::reason), so that counters can start at zero.
-    pub const REASONS: [&'static str; 20] = [
+    pub const REASONS: [&'static str; 21] = [
         "bad_chain",
         "bad_crl",
         "bad_eku",
@@ -186,6 +191,7 @@ impl Fault {
         "two_sans",
         "unknown_site",
         "unknown_trust_domain",
+        "weak_key",
         "wrong_site",
         "wrong_trust_domain",
     ];
@@ -212,6 +218,7 @@ impl Fault {
             Self::TwoSans { .. } => "two_sans",
             Self::UnknownSite => "unknown_site",
             Self::UnknownTrustDomain => "unknown_trust_domain",
+            Self::WeakKey { .. } => "weak_key",
             Self::WrongSite { .. } => "wrong_site",
         }
     }
@@ -219,7 +226,9 @@ impl Fault {
     /// How to mend it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::BadChain { .. } => "its gateway has to send the leaf and then the issuing certificate",
+            Self::BadChain { .. } => {
+                "`causeway pki inspect` shows its chain; issue it again at its site with `causeway pki issue`"
+            }
             Self::BadCrl { .. } => "copy the revocation list of that site again",
             Self::Expired { authority: false, .. } => "renew it at its site with `causeway pki renew`",
             Self::Expired { authority: true, .. } => "rotate the authority at its site, then import its bundle here",
@@ -231,7 +240,7 @@ impl Fault {
             Self::UnknownTrustDomain => "import its bundle with `causeway pki bundle import` if it is to connect",
             Self::WrongSite { .. } => "correct the address of this peer",
             Self::WrongTrustDomain { .. } => {
-                "import the current bundle of its trust domain, or refuse it as an impostor"
+                "import the current bundle of its trust domain, or send the issuing certificate along; else it is an impostor"
             }
             _ => "issue a certificate at its site with `causeway pki issue`",
         }

@@ -1,10 +1,14 @@
 //! Step 1: what a leaf says of itself, read strictly (X.509-SVID, sections 2 to 4).
 
 use rustls_pki_types::{CertificateDer, UnixTime};
+use x509_parser::public_key::PublicKey;
 
 use super::error::{Fault, Subject, VerifyError};
 use crate::certificate::{self, CertificateError};
 use crate::identity::Identity;
+
+/// The shortest RSA key that TLS takes.
+const MIN_RSA_BITS: usize = 2048;
 
 /// A leaf that is well formed. Nobody has proved it yet.
 #[derive(Debug)]
@@ -62,6 +66,13 @@ pub(super) fn read(der: &CertificateDer<'_>) -> Result<Leaf, VerifyError> {
         Ok(Some(usage)) if usage.value.server_auth && usage.value.client_auth => {}
         Ok(_) => return Err(refuse(Fault::BadEku)),
         Err(error) => return Err(refuse(Fault::Malformed { why: error.to_string() })),
+    }
+    // Path building looks at the keys that sign certificates, not at this one, which only the handshake uses.
+    if let Ok(PublicKey::RSA(key)) = parsed.public_key().parsed()
+        && key.key_size() < MIN_RSA_BITS
+    {
+        let why = format!("RSA of {} bits, at least {MIN_RSA_BITS} are asked for", key.key_size());
+        return Err(refuse(Fault::WeakKey { why }));
     }
     let not_after = certificate::unix_time(parsed.validity().not_after.to_datetime());
     Ok(Leaf { identity, not_after })

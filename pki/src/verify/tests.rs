@@ -144,6 +144,27 @@ fn i2_every_bad_certificate_is_refused_with_its_own_reason() {
 }
 
 #[test]
+fn i2_a_weak_key_is_refused() {
+    let azure = Forge::new(AZURE);
+    let numbers = [tlv(2, &[&[0x00, 0xc1][..], &[0x55; 127]].concat()), tlv(2, &[1, 0, 1])].concat();
+    let key = tlv(3, &[&[0][..], &tlv(0x30, &numbers)].concat());
+    let rsa = tlv(0x30, b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00");
+    let spki = rcgen::SubjectPublicKeyInfo::from_der(&tlv(0x30, &[rsa, key].concat())).unwrap();
+    let leaf = azure
+        .params("azure")
+        .signed_by(&spki, &azure.issuer)
+        .unwrap()
+        .der()
+        .clone();
+    let key = crate::issue::new_key().unwrap();
+    let forged = Forged {
+        chain: vec![leaf, azure.issuing.clone()],
+        key,
+    };
+    assert_eq!(reason(verify(&forged, &trust_of(&[&azure]))), "weak_key");
+}
+
+#[test]
 fn i3_a_certificate_with_a_malformed_id_is_refused() {
     let azure = Forge::new(AZURE);
     let trust = trust_of(&[&azure]);

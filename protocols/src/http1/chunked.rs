@@ -35,7 +35,8 @@ pub enum Decoded {
     End(Fields),
 }
 
-/// Why a chunked body was refused. The connection cannot be used any more; before a reply has begun, a client gets a 400.
+/// Why a chunked body was refused. The connection cannot be used any more; before a reply has begun, a client gets
+/// a 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChunkError {

@@ -123,7 +123,8 @@ pub fn request(head: &CallHead, options: &RequestOptions<'_>, out: &mut BytesMut
     sent
 }
 
-/// Appends the head of a reply. After [`Sent::UntilClose`] the connection has to be closed, whatever `options.close` was.
+/// Appends the head of a reply. After [`Sent::UntilClose`] the connection has to be closed, whatever `options.close`
+/// was.
 pub fn response(head: &ReplyHead, options: &ReplyOptions<'_>, out: &mut BytesMut) -> Sent {
     out.reserve(192 + size(&head.fields, options.extra));
     status_line(head.status, out);
@@ -146,9 +147,11 @@ pub fn response(head: &ReplyHead, options: &ReplyOptions<'_>, out: &mut BytesMut
         return Sent::None;
     }
     let sent = reply_length(head, options, out);
-    if options.close == Close::Close || sent == Sent::UntilClose {
+    if head.status.is_informational() {
+        // The final head says what becomes of the connection.
+    } else if options.close == Close::Close || sent == Sent::UntilClose {
         put(out, b"connection: close\r\n");
-    } else if options.http10 && !head.status.is_informational() {
+    } else if options.http10 {
         put(out, b"connection: keep-alive\r\n");
     }
     put(out, b"\r\n");

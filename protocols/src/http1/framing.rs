@@ -18,28 +18,61 @@ pub(super) enum FramingError {
     Field(FieldError),
 }
 
+/// A field that may come once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Times<'a> {
+    #[default]
+    Never,
+    Once(&'a [u8]),
+    Often,
+}
+
+impl<'a> Times<'a> {
+    fn add(&mut self, value: &'a [u8]) {
+        *self = match self {
+            Self::Never => Self::Once(value),
+            Self::Once(_) | Self::Often => Self::Often,
+        };
+    }
+
+    /// The value of a field that came exactly once.
+    pub(super) fn value(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Once(value) => Some(value),
+            Self::Never | Self::Often => None,
+        }
+    }
+}
+
+/// What `expect` asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Expect {
+    #[default]
+    Nothing,
+    Continue,
+    Other,
+}
+
 /// The fields that describe one hop, gathered while the others are copied.
 #[derive(Default)]
 pub(super) struct Hop<'a> {
-    pub(super) host: Option<&'a [u8]>,
-    pub(super) hosts: usize,
-    length: Option<u64>,
-    chunked: bool,
+    pub(super) host: Times<'a>,
+    pub(super) key: Times<'a>,
+    pub(super) version: Times<'a>,
+    pub(super) accept: Times<'a>,
+    pub(super) timeout: Times<'a>,
+    pub(super) expect: Expect,
     pub(super) close: bool,
     pub(super) keep_alive: bool,
-    upgrade_token: bool,
-    pub(super) expect: Option<&'a [u8]>,
     pub(super) trailers: bool,
-    pub(super) websocket: bool,
-    pub(super) key: Option<&'a [u8]>,
-    pub(super) keys: usize,
-    pub(super) version: Option<&'a [u8]>,
-    pub(super) versions: usize,
-    pub(super) accept: Option<&'a [u8]>,
-    pub(super) accepts: usize,
-    pub(super) timeout: Option<&'a [u8]>,
     /// There are `sec-websocket-protocol` or `sec-websocket-extensions` among the fields.
     pub(super) offers: bool,
+    length: Option<u64>,
+    chunked: bool,
+    websocket: bool,
+    /// `connection` has `upgrade`.
+    upgrade: bool,
+    /// `connection` names end-to-end fields.
     listed: bool,
 }
 
@@ -75,10 +108,7 @@ impl<'a> Hop<'a> {
 
     fn field(&mut self, id: NameId, value: &'a [u8]) -> Result<(), FramingError> {
         match id {
-            name::HOST => {
-                self.hosts += 1;
-                self.host = Some(value);
-            }
+            name::HOST => self.host.add(value),
             name::CONTENT_LENGTH => {
                 if self.length.is_some() {
                     return Err(FramingError::LengthRepeated);
@@ -93,26 +123,24 @@ impl<'a> Hop<'a> {
                 self.chunked = true;
             }
             name::CONNECTION => self.connection(value)?,
-            name::EXPECT => self.expect = Some(value),
-            name::GRPC_TIMEOUT => self.timeout = Some(value),
+            name::EXPECT => {
+                self.expect = match self.expect {
+                    Expect::Nothing | Expect::Continue if value.eq_ignore_ascii_case(b"100-continue") => {
+                        Expect::Continue
+                    }
+                    _ => Expect::Other,
+                }
+            }
+            name::GRPC_TIMEOUT => self.timeout.add(value),
             name::TE => {
                 self.trailers |= tokens(value).any(|token| token.eq_ignore_ascii_case(b"trailers"));
             }
             name::UPGRADE => {
                 self.websocket |= tokens(value).any(|token| token.eq_ignore_ascii_case(b"websocket"));
             }
-            name::SEC_WEBSOCKET_KEY => {
-                self.keys += 1;
-                self.key = Some(value);
-            }
-            name::SEC_WEBSOCKET_VERSION => {
-                self.versions += 1;
-                self.version = Some(value);
-            }
-            name::SEC_WEBSOCKET_ACCEPT => {
-                self.accepts += 1;
-                self.accept = Some(value);
-            }
+            name::SEC_WEBSOCKET_KEY => self.key.add(value),
+            name::SEC_WEBSOCKET_VERSION => self.version.add(value),
+            name::SEC_WEBSOCKET_ACCEPT => self.accept.add(value),
             _ => {}
         }
         Ok(())
@@ -129,7 +157,7 @@ impl<'a> Hop<'a> {
             } else if token.eq_ignore_ascii_case(b"keep-alive") {
                 self.keep_alive = true;
             } else if token.eq_ignore_ascii_case(b"upgrade") {
-                self.upgrade_token = true;
+                self.upgrade = true;
             } else if names::is_reserved(token) {
                 return Err(FramingError::Reserved);
             } else if NameId::of(token).is_none_or(|id| !names::is_hop(id)) {
@@ -151,7 +179,7 @@ impl<'a> Hop<'a> {
 
     /// Whether `upgrade: websocket` is meant for this hop.
     pub(super) fn wants_websocket(&self) -> bool {
-        self.websocket && self.upgrade_token
+        self.websocket && self.upgrade
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::name::{self, NameId};
 
-/// Names that `Connection` may not list, `_` twins of which are dropped, and that trailers may not hold: those that frame
+/// Names that `Connection` may not list, whose `_` twins are dropped, and that trailers may not hold: those that frame
 /// a message, say whom it is for or from whom it is, and those that this gateway sets or believes.
 const RESERVED: &[&str] = &[
     "authorization",

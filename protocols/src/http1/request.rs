@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Method;
 
 use super::error::RequestError;
-use super::framing::{Framing, Hop};
+use super::framing::{Expect, Framing, Hop, Times};
 use super::lines::{self, Cursor, LineError, VersionError};
 use super::{Limits, MAX_FIELDS, Parsed};
 use crate::call::{CallHead, Length, Protocol, Scheme};
@@ -117,8 +117,8 @@ fn read(head: &[u8], limits: &Limits, scheme: Scheme) -> Result<Request, Request
             return Err(RequestError::Handshake(HandshakeError::Request));
         }
         Some(handshake::accept_request(
-            one(hop.key, hop.keys),
-            one(hop.version, hop.versions),
+            hop.key.value(),
+            hop.version.value(),
             &fields,
         )?)
     } else {
@@ -130,8 +130,9 @@ fn read(head: &[u8], limits: &Limits, scheme: Scheme) -> Result<Request, Request
     };
     let hold = expects(&hop, http10)? && framing != BodyFraming::Empty;
     let timeout = match hop.timeout {
-        Some(value) => Some(deadline::parse(value).map_err(|_| RequestError::Timeout)?),
-        None => None,
+        Times::Never => None,
+        Times::Once(value) => Some(deadline::parse(value).map_err(|_| RequestError::Timeout)?),
+        Times::Often => return Err(RequestError::Timeout),
     };
     Ok(Request {
         head: CallHead {
@@ -155,32 +156,22 @@ fn read(head: &[u8], limits: &Limits, scheme: Scheme) -> Result<Request, Request
     })
 }
 
-/// The value of a field that came exactly once.
-fn one(value: Option<&[u8]>, count: usize) -> Option<&[u8]> {
-    value.filter(|_| count == 1)
-}
-
 /// RFC 9110, section 10.1.1: HTTP/1.0 has no expectations, and there is only one to have.
 fn expects(hop: &Hop<'_>, http10: bool) -> Result<bool, RequestError> {
     match hop.expect {
-        Some(value) if !http10 => {
-            if value.eq_ignore_ascii_case(b"100-continue") {
-                Ok(true)
-            } else {
-                Err(RequestError::Expectation)
-            }
-        }
+        Expect::Continue if !http10 => Ok(true),
+        Expect::Other if !http10 => Err(RequestError::Expectation),
         _ => Ok(false),
     }
 }
 
 /// The target in one of its three forms (RFC 9112, section 3.2), with `host` moved into it.
 fn target(raw: &[u8], method: &Method, hop: &Hop<'_>, http10: bool) -> Result<Target, RequestError> {
-    let host = match (hop.host, hop.hosts) {
-        (None, _) if http10 => Authority::default(),
-        (None, _) => return Err(RequestError::HostMissing),
-        (Some(host), 1) => Authority::parse(host).map_err(|_| RequestError::Host)?,
-        (Some(_), _) => return Err(RequestError::HostRepeated),
+    let host = match hop.host {
+        Times::Never if http10 => Authority::default(),
+        Times::Never => return Err(RequestError::HostMissing),
+        Times::Once(host) => Authority::parse(host).map_err(|_| RequestError::Host)?,
+        Times::Often => return Err(RequestError::HostRepeated),
     };
     match raw.first() {
         Some(b'/') => Target::parse(host, raw).map_err(RequestError::Target),

@@ -152,8 +152,7 @@ fn kind(status: StatusCode, asked: Asked<'_>, hop: &Hop<'_>, fields: &Fields) ->
     if !hop.wants_websocket() {
         return Err(ResponseError::Handshake(HandshakeError::Accept));
     }
-    let accept = hop.accept.filter(|_| hop.accepts == 1);
-    handshake::accept_reply(key, accept, fields).map_err(ResponseError::Handshake)?;
+    handshake::accept_reply(key, hop.accept.value(), fields).map_err(ResponseError::Handshake)?;
     Ok(Kind::Upgraded)
 }
 

@@ -26,11 +26,11 @@ pub enum Origin {
 pub enum Incoming {
     /// The tunnel is ready.
     Hello(Hello),
-    /// A call was opened. Answer it, and end it with [`Session::finished`] in any case.
+    /// A call was opened. Answer it, and end it with [`Session::finished`](super::Session::finished) in any case.
     Open {
         /// Its id.
         call: CallId,
-        /// Its head; `call.hold` says that it has no credit before [`Session::permit`].
+        /// Its head; `call.hold` says that it has no credit before [`Session::permit`](super::Session::permit).
         head: Box<OpenHead>,
         /// There is no body.
         end: bool,
@@ -56,7 +56,7 @@ pub enum Incoming {
         /// The head.
         head: ReplyHead,
     },
-    /// A part of a body. Give its credit back with [`Session::consumed`] once it has left this process.
+    /// A part of a body. Give its credit back with [`Session::consumed`](super::Session::consumed) once it has left this process.
     Data {
         /// The call.
         call: CallId,

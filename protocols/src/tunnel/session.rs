@@ -181,7 +181,8 @@ impl Session {
     }
 
     /// The local side's work for this call is over, and what it held is free. What has not ended yet is reset with
-    /// CANCEL. Until then a call counts against the limit, also one that the other side has reset.
+    /// CANCEL. Until then a call counts against the limit, also one that the other side has reset. Call it right after
+    /// [`end`](Self::end), before the output is flushed: to a caller at its limit the END means that it may open another.
     pub fn finished(&mut self, call: CallId) {
         self.reset(call, crate::failure::Reset::Cancel);
         let Some(exchange) = self.calls.remove(&call.0) else {

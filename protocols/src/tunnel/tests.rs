@@ -11,6 +11,7 @@ use super::*;
 use crate::call::{Length, ReplyHead};
 use crate::fields::Fields;
 
+mod cuts;
 mod flow;
 mod pair;
 mod rules;

@@ -16,7 +16,7 @@ pub(super) struct Turns {
     fresh: VecDeque<u32>,
     bulk: VecDeque<u32>,
     /// Calls that were told it is their turn and have not come yet.
-    out: usize,
+    pub(super) out: usize,
 }
 
 impl Turns {

@@ -194,8 +194,42 @@ fn is_extension(offer: &[u8]) -> bool {
         })
 }
 
-/// Checks what a backend answered to our handshake: the accept value for `key`, which came exactly once, at most one
-/// subprotocol and only one that was offered is for the caller, who knows the offer, see [`protocols`].
+/// The names of the extensions in a handshake's fields, in order.
+pub fn extensions(fields: &Fields) -> impl Iterator<Item = &[u8]> {
+    fields
+        .all(name::SEC_WEBSOCKET_EXTENSIONS)
+        .flat_map(|value| value.split(|byte| *byte == b','))
+        .map(|offer| {
+            offer
+                .split(|byte| *byte == b';')
+                .next()
+                .unwrap_or_default()
+                .trim_ascii()
+        })
+}
+
+/// Whether frames may set RSV1: `permessage-deflate` (RFC 7692) is the only extension registered that uses it. Ask the
+/// fields of the answer, not of the offer.
+pub fn uses_rsv1(answer: &Fields) -> bool {
+    extensions(answer).any(|extension| extension.eq_ignore_ascii_case(b"permessage-deflate"))
+}
+
+/// Checks that an answer chooses nothing that was not offered (RFC 6455, section 4.1, items 5 and 6 on the reply).
+///
+/// # Errors
+/// [`HandshakeError::Protocol`] or [`HandshakeError::Extensions`].
+pub fn check_choice(offer: &Fields, answer: &Fields) -> Result<(), HandshakeError> {
+    if !protocols(answer).all(|chosen| protocols(offer).any(|offered| offered == chosen)) {
+        return Err(HandshakeError::Protocol);
+    }
+    if !extensions(answer).all(|chosen| extensions(offer).any(|offered| offered.eq_ignore_ascii_case(chosen))) {
+        return Err(HandshakeError::Extensions);
+    }
+    Ok(())
+}
+
+/// Checks what a backend answered to our handshake: `accept` is the field that came exactly once. Whether it chose from
+/// what was offered is for who knows the offer, see [`check_choice`].
 ///
 /// # Errors
 /// [`HandshakeError::Accept`], and malformed extensions.

@@ -29,15 +29,15 @@ pub(super) async fn get(
 ) {
     let request = get_request(path, connections);
     let mut connection: Option<Buffered> = None;
-    // Starts apart from the other connections' source addresses.
-    let mut source = number * 7;
+    let mut source = socket::series(number);
     loop {
         let began = probe.turn().await;
         let exchange = async {
             let mut socket = match connection.take() {
                 Some(socket) => socket,
                 None if connections == Connections::Fresh => {
-                    let stream = socket::connect_numbered(port, socket::next_source(&mut source)).await?;
+                    source = source.wrapping_add(1);
+                    let stream = socket::connect_numbered(port, source).await?;
                     Buffered::new(stream, BUFFER / 16)
                 }
                 None => Buffered::new(socket::connect(port).await?, BUFFER),

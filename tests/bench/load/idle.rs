@@ -25,6 +25,8 @@ pub(crate) enum Idle {
 /// What so many idle connections cost.
 #[derive(Debug)]
 pub(crate) struct IdleCost {
+    /// Connections that were open at the end.
+    pub(crate) connections: usize,
     pub(crate) kib_per_connection: f64,
     pub(crate) rss_kib: u64,
     pub(crate) failures: u64,
@@ -52,6 +54,7 @@ pub(crate) async fn open(idle: Idle, entry: Entry, count: usize, gateways: &[u32
         ));
     }
     Ok(IdleCost {
+        connections: open,
         kib_per_connection: after.saturating_sub(before) as f64 / open as f64,
         rss_kib: after,
         failures: warm.failures + cold.failures + lost as u64,
@@ -81,7 +84,7 @@ async fn open_some(idle: Idle, entry: Entry, numbers: std::ops::Range<usize>) ->
             let open = async {
                 match idle {
                     Idle::Http => http1::open_idle(entry.http, number).await,
-                    Idle::WebSocket => websocket::open_idle(entry.http, number).await,
+                    Idle::WebSocket => websocket::open_idle(entry.http, Some(number)).await,
                 }
             };
             let late = |_| Err(Failure::new("not open within 10 s"));

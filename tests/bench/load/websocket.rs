@@ -20,7 +20,7 @@ pub(super) async fn echo(probe: Rc<Probe>, port: u16) {
     let mut connection: Option<Buffered> = None;
     loop {
         if connection.is_none() {
-            match open(port, 0).await {
+            match open(port, None).await {
                 Ok(socket) => connection = Some(socket),
                 Err(failure) => {
                     probe.failed_for_now(failure).await;
@@ -42,19 +42,23 @@ pub(super) async fn echo(probe: Rc<Probe>, port: u16) {
 
 /// Opens a connection and echoes one message, compared byte for byte.
 pub(super) async fn check(port: u16) -> Result<()> {
-    open_idle(port, 0).await.map(drop)
+    open_idle(port, None).await.map(drop)
 }
 
-/// The same, and leaves the connection open.
-pub(super) async fn open_idle(port: u16, index: usize) -> Result<TcpStream> {
+/// The same, and leaves the connection open. Connection `index` of many has a source address of its own.
+pub(super) async fn open_idle(port: u16, index: Option<usize>) -> Result<TcpStream> {
     let (sent, expected) = frames();
     let mut socket = open(port, index).await?;
     echo_once(&mut socket, &sent, &expected).await?;
     Ok(socket.stream)
 }
 
-async fn open(port: u16, index: usize) -> Result<Buffered> {
-    let mut socket = Buffered::new(socket::connect_numbered(port, index).await?, BUFFER);
+async fn open(port: u16, index: Option<usize>) -> Result<Buffered> {
+    let stream = match index {
+        Some(index) => socket::connect_numbered(port, index).await?,
+        None => socket::connect(port).await?,
+    };
+    let mut socket = Buffered::new(stream, BUFFER);
     let upgrade = "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13";
     let key = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==";
     let request = format!("GET /ws HTTP/1.1\r\nhost: bench.example\r\n{upgrade}\r\n{key}\r\n\r\n");

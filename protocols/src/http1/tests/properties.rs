@@ -22,7 +22,19 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
         ]).prop_map(<[u8]>::to_vec),
         1 => prop::collection::vec(any::<u8>(), 0..6),
     ];
-    prop::collection::vec(piece, 0..10).prop_map(|pieces| pieces.concat())
+    let start = prop::sample::select(vec![
+        &b""[..],
+        b"GET / HTTP/1.1\r\nHost: a\r\n",
+        b"POST /a?b HTTP/1.0\r\n",
+        b"\r\nGET http://a/ HTTP/1.1\r\nHost: a\r\n",
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.0 204 x\r\n",
+        b"5\r\nhello\r\n",
+        b"0\r\n",
+    ]);
+    let end = prop::sample::select(vec![&b""[..], b"\r\n", b"\r\n\r\nrest"]);
+    (start, prop::collection::vec(piece, 0..6), end)
+        .prop_map(|(start, pieces, end)| [start, &pieces.concat(), end].concat())
 }
 
 /// What a request came to, in a form that can be compared.
@@ -86,7 +98,7 @@ fn block(fields: &[(String, Vec<u8>)]) -> Fields {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1024))]
+    #![proptest_config(ProptestConfig::with_cases(2048))]
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes: Vec<u8>, step in 1usize..8) {
@@ -164,6 +176,30 @@ proptest! {
             prop_assert_eq!(found.head.length, head.length);
         }
         prop_assert!(found.head.fields == head.fields);
+    }
+}
+
+#[test]
+fn s2_no_byte_put_anywhere_into_a_head_makes_the_verdict_depend_on_the_cuts() {
+    let heads = [
+        &b"POST /a HTTP/1.1\r\nHost: a\r\nA: b\r\nContent-Length: 5\r\n\r\n"[..],
+        b"HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 5\r\n\r\n",
+    ];
+    for head in heads {
+        for at in 0..head.len() {
+            for byte in *b"\r\n \t\0:a0\x7f\x80" {
+                let mut inserted = head.to_vec();
+                inserted.insert(at, byte);
+                let mut replaced = head.to_vec();
+                replaced[at] = byte;
+                for bytes in [inserted, replaced] {
+                    check_cuts(&bytes, |bytes| verdict(request(bytes)));
+                    check_cuts(&bytes, |bytes| {
+                        verdict(response::parse(bytes, &Limits::default(), Asked::Plain(&Method::GET)))
+                    });
+                }
+            }
+        }
     }
 }
 

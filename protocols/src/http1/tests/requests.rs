@@ -319,7 +319,18 @@ fn underscore_twins_of_reserved_names_are_dropped_and_other_underscores_kept() {
 #[test]
 fn expectations_and_timeouts_that_cannot_be_met_are_refused() {
     assert_eq!(refused(&get("Expect: 200-ok\r\n")), RequestError::Expectation);
+    for lines in [
+        "Expect: 100-continue\r\nExpect: x\r\n",
+        "Expect: x\r\nExpect: 100-continue\r\n",
+        "Expect:\r\n",
+    ] {
+        assert_eq!(refused(&get(lines)), RequestError::Expectation, "{lines}");
+    }
     assert_eq!(RequestError::Expectation.status(), 417);
+    assert_eq!(
+        refused(&get("grpc-timeout: 5S\r\ngrpc-timeout: 6S\r\n")),
+        RequestError::Timeout
+    );
     assert_eq!(refused(&get("grpc-timeout: 5\r\n")), RequestError::Timeout);
     assert!(
         !legal(&get("Expect: 100-continue\r\n")).head.hold,

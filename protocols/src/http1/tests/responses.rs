@@ -294,6 +294,7 @@ fn replies_are_framed_for_the_client_that_asked() {
         (304, Length::Exactly(5), plain, Sent::None, "304 Not Modified\r\ncontent-length: 5\r\n"),
         (204, Length::Exactly(5), plain, Sent::None, "204 No Content\r\n"),
         (103, Length::Empty, old, Sent::None, "103 Early Hints\r\n"),
+        (103, Length::Empty, ReplyOptions { close: Close::Close, ..plain }, Sent::None, "103 Early Hints\r\n"),
         (299, Length::Empty, plain, Sent::None, "299 \r\ncontent-length: 0\r\n"),
         (200, Length::Empty, close, Sent::None, "200 OK\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\ncontent-length: 0\r\nconnection: close\r\n"),
         (101, Length::Empty, switching, Sent::None,

@@ -1,6 +1,7 @@
 //! Credit, growing windows, and whose turn it is.
 
 use bytes::Bytes;
+use proptest::prelude::*;
 
 use super::super::frame::{END, HOLD, MAX_DATA};
 use super::*;
@@ -370,4 +371,46 @@ fn bulk_calls_share_the_socket_to_within_a_quantum() {
         assert!(most - least <= 2 * MAX_DATA, "after flush {flush}: {sent:?}");
     }
     assert!(sent.iter().all(|bytes| *bytes > 2_000_000), "{sent:?}");
+}
+
+proptest! {
+    /// Whatever calls do with their turns, the others get theirs.
+    #[test]
+    fn no_turn_is_ever_lost(steps in prop::collection::vec((0u8..8, 0usize..12, 1usize..60_000), 1..300)) {
+        let mut alone = Alone::new(settings());
+        let mut calls = calls(&mut alone, 12);
+        let mut told = std::collections::BTreeSet::new();
+        for (what, at, size) in steps {
+            let call = calls[at];
+            match what {
+                0..=2 => {
+                    let _ = alone.session.send(call, &mut Bytes::from(vec![1; size]), false);
+                    told.remove(&call);
+                }
+                3 | 4 => told.extend(alone.session.next_turn()),
+                5 => {
+                    let out = alone.session.output();
+                    out.advance(size.min(out.len()));
+                    alone.session.flushed();
+                }
+                6 => {
+                    alone.session.reset(call, crate::failure::Reset::Cancel);
+                    told.remove(&call);
+                }
+                _ => {
+                    alone.session.finished(call);
+                    told.remove(&call);
+                    calls[at] = alone.session.open(&posting(), false, alone.now).unwrap_or(call);
+                }
+            }
+            prop_assert_eq!(alone.session.turns.out, told.len());
+            let idle = alone.session.buffered() == 0 && told.is_empty();
+            prop_assert!(!idle || alone.session.waiting_calls() == 0 || alone.session.has_turn());
+            prop_assert!(alone.session.waiting_calls() + told.len() <= 12);
+        }
+        for call in calls {
+            alone.session.finished(call);
+        }
+        prop_assert_eq!((alone.session.turns.out, alone.session.waiting_calls(), alone.session.open_calls()), (0, 0, 0));
+    }
 }

@@ -129,6 +129,7 @@ impl Side {
             Sent::NoCredit | Sent::NoRoom => work.waits = true,
             Sent::Gone => panic!("call {number} is gone"),
         }
+        self.complete(number);
     }
 
     /// Lets one call read a chunk.
@@ -145,6 +146,12 @@ impl Side {
             work.read += chunk.len();
             self.session.consumed(CallId(number), chunk.len(), now);
         }
+        self.complete(number);
+    }
+
+    /// Finishes a call at once when both directions have ended: once END is on its way, the caller believes it over and
+    /// may open another in its place.
+    fn complete(&mut self, number: u32) {
         let work = &self.work[&number];
         if work.ended && work.peer_ended && work.inbox.is_empty() {
             assert_eq!(work.read, work.expected, "call {number} was cut");
@@ -204,7 +211,7 @@ fn settle(sides: &mut [Side; 2], now: &mut Instant, with_slow: bool) {
             let numbers: Vec<_> = side.work.keys().copied().collect();
             for number in numbers {
                 side.send(number, 30_000);
-                if with_slow || !side.work[&number].slow {
+                if side.work.get(&number).is_some_and(|work| with_slow || !work.slow) {
                     side.read(number, *now);
                 }
             }

@@ -127,6 +127,29 @@ fn w7_a_backend_lets_in_only_with_the_right_answer_and_one_subprotocol() {
     );
 }
 
+#[test]
+fn w7_an_answer_chooses_only_from_the_offer() {
+    let offer = fields(
+        &["chat, v2", "v3"],
+        &["permessage-deflate; client_max_window_bits, x-a"],
+    );
+    #[rustfmt::skip]
+    let table = [
+        (fields(&[], &[]), Ok(()), false),
+        (fields(&["v2"], &[]), Ok(()), false),
+        (fields(&["v3"], &["permessage-deflate; server_max_window_bits=10"]), Ok(()), true),
+        (fields(&[], &["x-a"]), Ok(()), false),
+        (fields(&["V2"], &[]), Err(HandshakeError::Protocol), false),
+        (fields(&["v4"], &[]), Err(HandshakeError::Protocol), false),
+        (fields(&[], &["x-b"]), Err(HandshakeError::Extensions), false),
+        (fields(&[], &["permessage-deflate", "x-b"]), Err(HandshakeError::Extensions), true),
+    ];
+    for (answer, expected, rsv1) in table {
+        assert_eq!(check_choice(&offer, &answer), expected);
+        assert_eq!(uses_rsv1(&answer), rsv1);
+    }
+}
+
 proptest! {
     #[test]
     fn w7_our_own_keys_are_keys(random: [u8; 16]) {

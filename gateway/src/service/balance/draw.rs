@@ -1,0 +1,78 @@
+//! The less busy of two drawn at random.
+
+use super::{EndpointSet, Member, Random};
+
+/// Draws before the members are gone through one by one.
+const TRIES: usize = 6;
+
+/// The weights of one tier, added up.
+#[derive(Debug)]
+pub(super) struct Draw {
+    /// Sum of the weights up to and with each member.
+    sums: Vec<u64>,
+}
+
+impl Draw {
+    pub(super) fn new(members: &[Member]) -> Self {
+        let sums = members
+            .iter()
+            .scan(0u64, |sum, member| {
+                *sum += u64::from(member.weight);
+                Some(*sum)
+            })
+            .collect();
+        Self { sums }
+    }
+
+    pub(super) fn pick(
+        &self,
+        members: &[Member],
+        set: &impl EndpointSet,
+        tried: &[u64],
+        random: &Random,
+    ) -> Option<usize> {
+        let open = |member: &Member| member.is_open(set, tried);
+        let first = self.draw(members, random, open)?;
+        let second = self.draw(members, random, |member| member.index != first.index && open(member));
+        let Some(second) = second else {
+            return Some(first.index);
+        };
+        // busy / weight, multiplied out.
+        let load = |member: Member, other: Member| u64::from(set.in_flight(member.index)) * u64::from(other.weight);
+        // Alike: the one drawn first, so that idle endpoints are used by weight.
+        if load(second, first) < load(first, second) {
+            Some(second.index)
+        } else {
+            Some(first.index)
+        }
+    }
+
+    /// One of those that `open` admits, by weight.
+    fn draw(&self, members: &[Member], random: &Random, open: impl Fn(&Member) -> bool) -> Option<Member> {
+        let total = *self.sums.last()?;
+        for _ in 0..TRIES {
+            let point = random.below(total);
+            let place = self.sums.partition_point(|sum| *sum <= point);
+            if let Some(member) = members.get(place)
+                && open(member)
+            {
+                return Some(*member);
+            }
+        }
+        // Few are open, or one outweighs the rest.
+        let total = members
+            .iter()
+            .filter(|member| open(member))
+            .map(|member| u64::from(member.weight))
+            .sum();
+        let mut point = random.below(total);
+        for member in members.iter().filter(|member| open(member)) {
+            let weight = u64::from(member.weight);
+            if point < weight {
+                return Some(*member);
+            }
+            point -= weight;
+        }
+        None
+    }
+}
