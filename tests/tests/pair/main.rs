@@ -13,6 +13,7 @@ mod backpressure;
 mod clients;
 mod crash;
 mod discovery;
+mod federation;
 mod malformed;
 mod rapid_reset;
 mod reload;
