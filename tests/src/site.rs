@@ -95,7 +95,7 @@ impl SiteSetup {
         let _ = writeln!(text, "[admin]\nbind = {:?}\n", bind(known.map(|known| known.admin)));
         let _ = writeln!(
             text,
-            "[telemetry]\naccess_log = {:?}\n{}",
+            "[telemetry]\naccess_log = {{ file = {:?} }}\n{}",
             folder.join("access.log"),
             self.telemetry
         );
@@ -294,6 +294,22 @@ mod tests {
         let addresses = Addresses::parse(&serde_json::from_str(line).unwrap()).unwrap();
         assert_eq!(addresses.listeners["public"].port(), 1);
         assert_eq!((addresses.federation, addresses.admin.port()), (None, 3));
+    }
+
+    #[test]
+    fn what_is_written_loads() {
+        let upstreams = crate::Upstreams {
+            http: "127.0.0.1:1".parse().unwrap(),
+            websocket: "127.0.0.1:2".parse().unwrap(),
+            grpc: "127.0.0.1:3".parse().unwrap(),
+        };
+        let setup = crate::pair::local(&upstreams).telemetry("otlp_endpoint = \"http://127.0.0.1:4\"");
+        let text = setup.render(Path::new("/tmp"), None);
+        let config = causeway_config::load_str("site.toml", &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert_eq!(
+            (config.services.len(), config.routes.len(), config.listeners.len()),
+            (3, 3, 1)
+        );
     }
 
     #[test]

@@ -155,3 +155,13 @@ fn f5_a_drain_tells_open_websockets_to_go_elsewhere() {
     });
     assert_eq!(code.as_deref(), Some("1012"), "{}", client.output());
 }
+
+/// A check of the test above: a reload must not fail for want of a good file.
+#[test]
+fn the_marked_tables_load() {
+    let head = "[site]\nname = \"local\"\ntrust_domain = \"local.acme.example\"\n\n[[listeners]]\nname = \"public\"\nbind = \"127.0.0.1:0\"\n";
+    for mark in 0..2 {
+        let loaded = causeway_config::load_str("marked.toml", &marked(head, mark));
+        assert!(loaded.is_ok(), "{}", loaded.unwrap_err());
+    }
+}
