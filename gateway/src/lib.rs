@@ -1,6 +1,31 @@
-//! The gateway as a library.
+//! The gateway as a library: everything of the binary `causeway` but its `main`.
+//!
+//! `gateway/README.md` tells the life of a call through these modules.
 
+pub mod app;
+pub mod call;
+pub mod cli;
+pub mod clock;
+pub mod context;
 pub mod demo;
 pub mod discovery;
+pub mod dispatch;
+pub mod drain;
+pub mod edge;
+pub mod error;
+pub mod federation;
+pub mod http1;
+pub mod http2;
+pub mod listen;
+pub mod observe;
+pub mod payload;
+pub mod policy;
+pub mod refuse;
+pub mod retry;
 pub mod route;
+pub mod scratch;
+pub mod serve;
 pub mod service;
+pub mod snapshot;
+pub mod socket;
+pub mod worker;

@@ -1,2 +1,7 @@
 //! The binary `causeway`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    causeway_gateway::cli::main()
+}

@@ -9,6 +9,7 @@ pub mod failure;
 pub mod fields;
 pub mod http1;
 pub mod name;
+pub mod plan;
 pub mod status;
 pub mod target;
 pub mod tunnel;

@@ -96,7 +96,9 @@ fn build_causeway() -> Result<PathBuf> {
             "--profile",
             &profile,
         ]);
-        command.current_dir(env!("CARGO_MANIFEST_DIR"));
+        command
+            .arg("--manifest-path")
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
         if !command.status().during("running cargo")?.success() {
             return Err(Failure::new("cargo could not build it"));
         }

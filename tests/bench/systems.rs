@@ -261,6 +261,44 @@ mod tests {
     }
 
     #[test]
+    fn causeway_accepts_its_own_templates() {
+        let dir = tempfile::tempdir().unwrap();
+        for site in ["a", "b"] {
+            let files = dir.path().join("sites").join(site);
+            fs::create_dir_all(files.join("bundles")).unwrap();
+            for name in ["gateway.crt", "gateway.key"] {
+                fs::write(files.join(name), "").unwrap();
+            }
+        }
+        let mut values = vec![("@DIR@", dir.path().display().to_string())];
+        let places = [
+            "@ENTRY@",
+            "@PEER@",
+            "@ADMIN_A@",
+            "@ADMIN_B@",
+            "@BACKEND_HTTP@",
+            "@BACKEND_GRPC@",
+            "@BACKEND_WS@",
+        ];
+        values.extend(
+            places
+                .into_iter()
+                .zip(20_000..)
+                .map(|(place, port)| (place, port.to_string())),
+        );
+        values.extend([("@CONNECTIONS@", "23524".to_owned()), ("@CALLS@", "23524".to_owned())]);
+        for topology in [Topology::Pair, Topology::Single] {
+            for (name, template) in System::Causeway.templates(topology) {
+                let path = dir.path().join(name);
+                fs::write(&path, fill(template, &values).unwrap()).unwrap();
+                if let Err(problems) = causeway_config::load(&[path], &[]) {
+                    panic!("{problems}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn ports_are_handed_out_once() {
         let mut ports = FreePorts::new();
         let taken: Vec<u16> = (0..20).map(|_| ports.take().unwrap()).collect();

@@ -1,8 +1,8 @@
 //! One look-up: questions to the DNS server, answers to endpoints.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use causeway_config::{Discover, Dns};
@@ -28,7 +28,7 @@ const TARGETS_AT_A_TIME: usize = 16;
 #[derive(Debug)]
 pub(super) struct Lookups {
     dns: Dns,
-    resolver: OnceLock<TokioResolver>,
+    resolver: Mutex<Option<TokioResolver>>,
 }
 
 /// The addresses of one host.
@@ -46,7 +46,7 @@ impl Lookups {
     pub(super) fn new(dns: Dns) -> Self {
         Self {
             dns,
-            resolver: OnceLock::new(),
+            resolver: Mutex::new(None),
         }
     }
 
@@ -71,45 +71,52 @@ impl Lookups {
         };
         // What hickory keeps for a moment even without a cache must not answer a fresh look-up.
         resolver.clear_cache();
-        match what {
-            Discover::Dns { host, port } => self.plain(resolver, host, *port, before, early).await,
-            Discover::Srv { name } => self.srv(resolver, name, before).await,
+        let answer = match what {
+            Discover::Dns { host, port } => self.plain(&resolver, host, *port, before, early).await,
+            Discover::Srv { name } => self.srv(&resolver, name, before).await,
             Discover::Static(list) => {
                 let endpoints = assemble::fixed(list);
                 let (ttl, kept) = (Duration::MAX, Vec::new());
                 (Ok(Resolved { endpoints, ttl, kept }), 0)
             }
+        };
+        if let Err(Failure::Timeout | Failure::Unreachable) = answer.0 {
+            // The system may have other servers by now; with a list of its own the same are asked again.
+            *self.resolver.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
+        answer
     }
 
-    fn resolver(&self) -> Result<&TokioResolver, NetError> {
-        if let Some(resolver) = self.resolver.get() {
-            return Ok(resolver);
+    /// The resolver in use, or a new one.
+    fn resolver(&self) -> Result<TokioResolver, NetError> {
+        let mut current = self.resolver.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(resolver) = &*current {
+            return Ok(resolver.clone());
         }
-        let mut builder = if self.dns.servers.is_empty() {
-            TokioResolver::builder_tokio()?
-        } else {
-            let servers = self
-                .dns
-                .servers
-                .iter()
-                .map(|server| {
-                    let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
-                    for connection in &mut connections {
-                        connection.port = server.port();
-                    }
-                    NameServerConfig::new(server.ip(), true, connections)
-                })
-                .collect();
-            let config = ResolverConfig::from_parts(None, Vec::new(), servers);
-            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        let resolver = self.build()?;
+        *current = Some(resolver.clone());
+        Ok(resolver)
+    }
+
+    fn build(&self) -> Result<TokioResolver, NetError> {
+        let mut builder = match TokioResolver::builder_tokio() {
+            Ok(builder) if self.dns.servers.is_empty() => builder,
+            _ => {
+                let mut servers = self.dns.servers.clone();
+                if servers.is_empty() {
+                    // As resolv.conf(5) says of a system that names none. The hosts file works without any.
+                    servers.push(SocketAddr::from((Ipv4Addr::LOCALHOST, 53)));
+                }
+                let servers = servers.into_iter().map(server).collect();
+                let config = ResolverConfig::from_parts(None, Vec::new(), servers);
+                TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+            }
         };
         let options = builder.options_mut();
         options.cache_size = 0;
         options.timeout = self.dns.timeout;
         options.attempts = 1;
-        let resolver = builder.build()?;
-        Ok(self.resolver.get_or_init(|| resolver))
+        builder.build()
     }
 
     async fn plain(
@@ -329,6 +336,14 @@ impl Addresses {
         });
         reasons.first().copied().unwrap_or(Failure::Empty)
     }
+}
+
+fn server(address: SocketAddr) -> NameServerConfig {
+    let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+    for connection in &mut connections {
+        connection.port = address.port();
+    }
+    NameServerConfig::new(address.ip(), true, connections)
 }
 
 /// The addresses that came along with an SRV answer, by name.

@@ -10,6 +10,7 @@ use regex::Regex;
 
 use super::*;
 
+mod edge;
 mod oracle;
 mod rewriting;
 

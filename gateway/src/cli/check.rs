@@ -1,0 +1,25 @@
+//! `causeway check`: everything that a start would find, without a start.
+
+use std::process::ExitCode;
+
+use super::{ConfigArgs, INPUT, fail, print};
+use crate::app::App;
+
+pub(super) fn check(args: &ConfigArgs) -> ExitCode {
+    let config = match causeway_config::load(&args.config, &args.set) {
+        Ok(config) => config,
+        Err(problems) => return fail(&problems, INPUT),
+    };
+    let summary = format!(
+        "ok: site `{}`, {} listeners, {} peers, {} services, {} routes\n",
+        config.site.name,
+        config.listeners.len(),
+        config.peers.len(),
+        config.services.len(),
+        config.routes.len()
+    );
+    match App::check(config) {
+        Ok(()) => print(&summary),
+        Err(error) => fail(&error, INPUT),
+    }
+}

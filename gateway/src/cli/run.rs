@@ -1,0 +1,84 @@
+//! `causeway run`: a gateway until it is told to stop.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::signals::{Signals, Wish};
+use super::{ConfigArgs, INPUT, fail, print};
+use crate::app::App;
+use crate::drain::Drained;
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+pub(super) fn run(args: &RunArgs) -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::INFO)
+        .init();
+    let config = match causeway_config::load(&args.config.config, &args.config.set) {
+        Ok(config) => config,
+        Err(problems) => return fail(&problems, INPUT),
+    };
+    let app = match App::start(config) {
+        Ok(app) => app,
+        Err(error) => return fail(&error, INPUT),
+    };
+    let mut signals = match app.control().block_on(async { Signals::new() }) {
+        Ok(signals) => signals,
+        Err(error) => return fail(&error, 1),
+    };
+    announce(&app);
+    loop {
+        match app.control().block_on(signals.next()) {
+            Wish::Reload => reload(&app, args),
+            Wish::Stop => break,
+        }
+    }
+    tracing::info!("draining");
+    // The second signal ends the process at once.
+    app.control().spawn(async move {
+        signals.next().await;
+        #[expect(clippy::exit, reason = "asked for twice: nothing is waited for")]
+        std::process::exit(130);
+    });
+    match app.drain() {
+        Drained::Clean => ExitCode::SUCCESS,
+        Drained::Cut { .. } => ExitCode::from(1),
+    }
+}
+
+fn reload(app: &App, args: &RunArgs) {
+    let config = match causeway_config::load(&args.config.config, &args.config.set) {
+        Ok(config) => config,
+        Err(problems) => {
+            tracing::error!(%problems, "the configuration was not reloaded: nothing has changed");
+            return;
+        }
+    };
+    match app.reload(config) {
+        Ok(generation) => tracing::info!(generation, "configuration reloaded"),
+        Err(error) => tracing::error!(%error, "the configuration was not reloaded: nothing has changed"),
+    }
+}
+
+/// One line of JSON, for whoever started us and wants to know which ports were free.
+fn announce(app: &App) {
+    let bound = app.bound();
+    let listeners: serde_json::Map<_, _> = bound
+        .listeners
+        .iter()
+        .map(|(name, address)| (name.to_string(), address.to_string().into()))
+        .collect();
+    let line = serde_json::json!({
+        "ready": true,
+        "listeners": listeners,
+        "federation": bound.federation.map(|address| address.to_string()),
+        "admin": bound.admin.map(|address| address.to_string()),
+    });
+    print(&format!("{line}\n"));
+}

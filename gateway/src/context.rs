@@ -1,0 +1,80 @@
+//! What is known of a call beside its head: who makes it, since when, for how long, and what became of it.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use causeway_pki::Identity;
+use causeway_protocols::Protocol;
+
+use crate::clock::Timer;
+use crate::observe::Record;
+use crate::worker::{Worker, World};
+
+/// Who makes a call.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// A client at one of our listeners.
+    Client {
+        /// Its address, as far as trusted proxies tell.
+        address: Option<IpAddr>,
+        /// The name of the listener.
+        listener: Rc<str>,
+    },
+    /// A gateway of another site, for a client of its.
+    Site {
+        /// The gateway, as its certificate says.
+        identity: Identity,
+        /// The service it wants.
+        export: Rc<str>,
+        /// The client's address, as the other site says.
+        address: Option<IpAddr>,
+    },
+}
+
+impl Caller {
+    /// The client's address.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Client { address, .. } | Self::Site { address, .. } => *address,
+        }
+    }
+}
+
+/// One call on its way. Shared by the path and by what watches the call end.
+#[derive(Debug)]
+pub struct CallContext {
+    /// The worker that serves it.
+    pub worker: Rc<Worker>,
+    /// The configuration that admitted it.
+    pub world: Rc<World>,
+    /// Who makes it.
+    pub caller: Caller,
+    /// What its client speaks.
+    pub protocol: Protocol,
+    /// When its head was complete.
+    pub started: Instant,
+    /// When the client stops waiting, if it said so.
+    pub deadline: Cell<Option<Instant>>,
+    /// Attempts that may still be made, over all sites.
+    pub attempts: Cell<u8>,
+    /// Sites it has been at, ours not included.
+    pub visited: Vec<String>,
+    /// Wakes the call at its next deadline.
+    pub timer: Timer,
+    /// What is told of it at its end.
+    pub record: RefCell<Record>,
+}
+
+/// Attempts of one call over all sites and services, whatever the services allow.
+pub const MAX_ATTEMPTS: u8 = 5;
+
+impl CallContext {
+    /// Time left until the client's deadline, if it has one; zero when it has passed.
+    pub fn left(&self) -> Option<Duration> {
+        self.deadline
+            .get()
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+}

@@ -1,0 +1,143 @@
+//! A call from another site: authenticated by its tunnel, then served on the same path as every other.
+
+use std::cell::{Cell, RefCell};
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Instant;
+
+use causeway_protocols::tunnel::{CallId, Ended, Failure, OpenHead};
+use causeway_protocols::{FailureKind, Protocol, Reset};
+use futures_util::FutureExt;
+
+use super::caller;
+use super::stream::{Side, Slot, TunnelBody, TunnelOutlet};
+use super::tunnel::Tunnel;
+use crate::call::{Call, Reply};
+use crate::context::{CallContext, Caller, MAX_ATTEMPTS};
+use crate::edge;
+use crate::error::CallError;
+use crate::listen::exchange::Exchange;
+use crate::observe::Record;
+use crate::payload::{Body, Outlet};
+use crate::serve::serve;
+use crate::worker::Worker;
+
+/// Serves a call in a task of its own.
+pub fn start(tunnel: &Rc<Tunnel>, id: CallId, head: OpenHead, end: bool, worker: &Rc<Worker>) {
+    let slot = Slot::new(tunnel, id, Side::Called);
+    let Some(guard) = worker.guard_for_work() else {
+        tunnel.with(|session| session.reset(id, Reset::Refused));
+        return;
+    };
+    let worker = Rc::clone(worker);
+    tokio::task::spawn_local(async move {
+        let call = AssertUnwindSafe(answer(&slot, head, end, &worker));
+        if call.catch_unwind().await.is_err() {
+            tracing::error!(peer = %slot.tunnel().peer.identity(), "a call panicked");
+            slot.tunnel().with(|session| session.reset(slot.id(), Reset::Internal));
+        }
+        drop(guard);
+    });
+}
+
+async fn answer(slot: &Rc<Slot>, head: OpenHead, end: bool, worker: &Rc<Worker>) {
+    let started = Instant::now();
+    let OpenHead {
+        call: mut head,
+        export,
+        left,
+        attempts,
+        mut visited,
+        caller,
+        trace,
+        ..
+    } = head;
+    let tunnel = slot.tunnel();
+    // The receiver itself says who called it.
+    if visited.last().is_none_or(|site| **site != *tunnel.site) {
+        visited.push(tunnel.site.to_string());
+    }
+    edge::strip_request(&mut head.fields);
+    let context = Rc::new(CallContext {
+        worker: Rc::clone(worker),
+        world: worker.world(),
+        caller: Caller::Site {
+            identity: tunnel.peer.identity().clone(),
+            export: Rc::from(export),
+            address: caller.as_deref().and_then(caller::address),
+        },
+        protocol: head.protocol,
+        started,
+        deadline: Cell::new(left.and_then(|left| started.checked_add(left))),
+        attempts: Cell::new(attempts.min(MAX_ATTEMPTS)),
+        visited,
+        timer: worker.clock.timer(),
+        record: RefCell::new(Record::begin_from_site(&head, &tunnel.site, trace, started)),
+    });
+    let body = if end && head.protocol != Protocol::WebSocket {
+        Body::Empty
+    } else {
+        Body::Tunnel(Box::new(TunnelBody::new(Rc::clone(slot), head.hold)))
+    };
+    let Some(served) = until_given_up(slot, serve(Call { head, body }, &context)).await else {
+        let error = CallError::new(FailureKind::Cancelled, "the other site gave the call up");
+        context.record.borrow_mut().failed(&error);
+        return;
+    };
+    let mut reply = match served {
+        Ok(reply) => reply,
+        Err(error) => {
+            // The kind crosses, not a page: the entry site speaks the client's protocol.
+            let failure = Failure {
+                retry_after: error.retry_after,
+                ..Failure::new(error.kind, error.detail)
+            };
+            if tunnel
+                .with(|session| session.end(slot.id(), &Ended::Failed(failure)))
+                .is_err()
+            {
+                tunnel.with(|session| session.reset(slot.id(), Reset::Internal));
+            }
+            return;
+        }
+    };
+    edge::strip_reply(&mut reply.head);
+    context.record.borrow_mut().status = Some(reply.head.status);
+    if let Err(error) = tunnel.with(|session| session.reply(slot.id(), &reply.head)) {
+        let error = CallError::new(
+            FailureKind::Protocol,
+            format!("the head of the reply does not cross: {error}"),
+        );
+        let failure = Failure::new(error.kind, error.detail.clone());
+        context.record.borrow_mut().failed(&error);
+        // If the call is gone already, nobody waits for this.
+        tunnel
+            .with(|session| session.end(slot.id(), &Ended::Failed(failure)))
+            .ok();
+        return;
+    }
+    let outlet = Outlet::Tunnel(TunnelOutlet::new(Rc::clone(slot)));
+    let mut exchange = Exchange::new(reply, outlet, context);
+    std::future::poll_fn(|cx| {
+        if exchange.poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        slot.poll_given_up(cx).map(|broken| drop(exchange.cut(broken)))
+    })
+    .await;
+}
+
+/// Runs the call unless the calling side gives up first; then dropping it cancels it at the backend.
+async fn until_given_up(
+    slot: &Slot,
+    call: impl Future<Output = Result<Reply, CallError>>,
+) -> Option<Result<Reply, CallError>> {
+    let mut call = pin!(call);
+    std::future::poll_fn(|cx| match call.as_mut().poll(cx) {
+        Poll::Ready(served) => Poll::Ready(Some(served)),
+        Poll::Pending => slot.poll_given_up(cx).map(|_| None),
+    })
+    .await
+}

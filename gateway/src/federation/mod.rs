@@ -1,0 +1,112 @@
+//! Links to other sites: dialling and accepting tunnels, calls out and calls in.
+//!
+//! Connections are made on the control runtime ([`links`]) and dealt to the workers, which run them ([`tunnel`]) without
+//! sharing anything. The wire form is `causeway_protocols::tunnel`.
+
+pub mod accept;
+pub mod call;
+pub mod caller;
+pub mod carrier;
+pub mod export;
+pub mod links;
+pub mod state;
+pub mod stream;
+pub mod tunnel;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use causeway_config as config;
+use causeway_pki::tls::{Peer, TunnelTls};
+use causeway_protocols::tunnel::{GrowthLedger, Role};
+use tokio::sync::Notify;
+
+use self::state::TunnelPlace;
+use self::tunnel::Tunnel;
+use crate::worker::Worker;
+
+/// What all workers know of the links.
+#[derive(Debug)]
+pub struct Shared {
+    /// How far the windows of all calls may grow.
+    pub ledger: Arc<GrowthLedger>,
+    /// Our credentials and whom we trust; none without `[identity]`.
+    pub tls: Option<TunnelTls>,
+    /// Workers of this gateway, as told in HELLO.
+    pub workers: usize,
+    /// Name of this gateway within its site.
+    pub gateway: String,
+}
+
+/// A connection that has been shaken hands on, on its way to the worker that will run it.
+#[derive(Debug)]
+pub struct Established {
+    /// The socket.
+    pub stream: std::net::TcpStream,
+    /// TLS, past its handshake.
+    pub tls: rustls::Connection,
+    /// Whether we dialled.
+    pub role: Role,
+    /// Who is at the other end.
+    pub peer: Peer,
+    /// The peer's site.
+    pub site: config::Name,
+    /// Its place among the tunnels to the peer; given back when it ends.
+    pub place: TunnelPlace,
+}
+
+/// One worker's tunnels to a site.
+#[derive(Debug)]
+pub struct PeerLink {
+    /// The site.
+    pub site: config::Name,
+    tunnels: RefCell<Vec<Rc<Tunnel>>>,
+    ready: Notify,
+    next: Cell<usize>,
+}
+
+impl PeerLink {
+    /// A link without tunnels.
+    pub fn new(site: config::Name) -> Self {
+        Self {
+            site,
+            tunnels: RefCell::default(),
+            ready: Notify::new(),
+            next: Cell::new(0),
+        }
+    }
+
+    /// A tunnel that takes calls, if there is one; they are used in turn.
+    pub fn pick(&self) -> Option<Rc<Tunnel>> {
+        let tunnels = self.tunnels.borrow();
+        let start = self.next.get();
+        self.next.set(start.wrapping_add(1));
+        let (before, from) = tunnels.split_at(start % tunnels.len().max(1));
+        from.iter().chain(before).find(|tunnel| tunnel.takes_calls()).cloned()
+    }
+
+    /// Waits until some tunnel may have become ready.
+    pub async fn changed(&self) {
+        self.ready.notified().await;
+    }
+
+    /// Adds a tunnel that has had its HELLO.
+    pub fn add(&self, tunnel: Rc<Tunnel>) {
+        self.tunnels.borrow_mut().push(tunnel);
+        self.ready.notify_waiters();
+    }
+
+    /// Removes a tunnel that takes no more calls.
+    pub fn remove(&self, tunnel: &Rc<Tunnel>) {
+        self.tunnels.borrow_mut().retain(|other| !Rc::ptr_eq(other, tunnel));
+    }
+
+    /// Asks for each tunnel whether its peer would still be let in, and cuts it if not.
+    pub fn recheck(&self, worker: &Worker) {
+        let tunnels = self.tunnels.borrow().clone();
+        for tunnel in tunnels {
+            tunnel.recheck(worker);
+        }
+    }
+}

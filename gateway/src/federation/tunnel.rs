@@ -1,0 +1,384 @@
+//! One tunnel at one worker: a task that reads, a task that writes, and a slot for each call.
+//!
+//! The reader puts what arrives into the slot of its call and wakes the call; the writer runs after everything that is
+//! runnable has run, so that one write takes what all calls have to say.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::{Rc, Weak};
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use causeway_config as config;
+use causeway_pki::tls::Peer;
+use causeway_protocols::tunnel::{CallId, GoAwayReason, Hello, Incoming, Role, Session, Settings, Tick};
+use rustls_pki_types::UnixTime;
+
+use super::carrier::Carrier;
+use super::state::TunnelPlace;
+use super::stream::Slot;
+use super::{Established, accept};
+use crate::drain::Stage;
+use crate::worker::Worker;
+
+/// How often liveness is looked at, as a part of the ping interval.
+const LOOKS: u32 = 4;
+/// A tunnel whose peer has not said HELLO after this long is given up.
+const HELLO_WAIT: Duration = Duration::from_secs(5);
+
+/// Call ids are small numbers that count up: hashing them is a waste.
+#[derive(Debug, Default)]
+pub struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        // Multiplied by an odd number close to 2^64 over the golden ratio, so that the table's high bits differ, too.
+        self.0 = u64::from(id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+type Slots = HashMap<CallId, Weak<Slot>, BuildHasherDefault<IdHasher>>;
+
+/// One tunnel.
+#[derive(Debug)]
+pub struct Tunnel {
+    /// The other site.
+    pub site: config::Name,
+    /// Who is at the other end.
+    pub peer: Peer,
+    role: Role,
+    carrier: Carrier,
+    session: RefCell<Session>,
+    slots: RefCell<Slots>,
+    writer: RefCell<Option<Waker>>,
+    closed: Cell<bool>,
+    closer: RefCell<Option<Waker>>,
+    place: RefCell<Option<TunnelPlace>>,
+}
+
+/// Runs a tunnel that was dealt to this worker.
+pub fn start(established: Established, worker: &Rc<Worker>) {
+    let world = worker.world();
+    let settings = &world.snapshot.config.federation;
+    let shared = &worker.shared.federation;
+    let hello = Hello {
+        features: 0,
+        workers: u16::try_from(shared.workers).unwrap_or(u16::MAX),
+        window: settings.window,
+        max_calls: settings.max_calls,
+        site: world.snapshot.config.site.name.to_string(),
+        gateway: shared.gateway.clone(),
+    };
+    let session_settings = Settings {
+        window: settings.window,
+        max_calls: settings.max_calls,
+        ping_every: settings.ping_interval,
+        ..Settings::new(std::sync::Arc::clone(&shared.ledger))
+    };
+    let Established {
+        stream,
+        tls,
+        role,
+        peer,
+        site,
+        place,
+    } = established;
+    let session = Session::new(role, session_settings, hello, Instant::now());
+    let (carrier, session) = match (Carrier::new(stream, tls), session) {
+        (Ok(carrier), Ok(session)) => (carrier, session),
+        (carrier, session) => {
+            tracing::error!(%site, carrier = ?carrier.err(), session = ?session.err(), "a tunnel could not be started");
+            return;
+        }
+    };
+    let tunnel = Rc::new(Tunnel {
+        site,
+        peer,
+        role,
+        carrier,
+        session: RefCell::new(session),
+        slots: RefCell::default(),
+        writer: RefCell::default(),
+        closed: Cell::new(false),
+        closer: RefCell::default(),
+        place: RefCell::new(Some(place)),
+    });
+    tokio::task::spawn_local(run(Rc::clone(&tunnel), Rc::clone(worker), settings.ping_interval));
+}
+
+async fn run(tunnel: Rc<Tunnel>, worker: Rc<Worker>, ping: Duration) {
+    let Some(guard) = worker.guard_for_work() else { return };
+    let writer = tokio::task::spawn_local(Rc::clone(&tunnel).write());
+    let why = tokio::select! {
+        why = tunnel.read(&worker) => why,
+        why = tunnel.watch(&worker, ping) => why,
+        () = tunnel.closed() => "closed here".to_owned(),
+        () = async {
+            guard.reached(Stage::Draining).await;
+            tunnel.drain().await;
+        } => "drained".to_owned(),
+    };
+    if let Some(link) = worker.world().link(&tunnel.site) {
+        link.remove(&tunnel);
+    }
+    tunnel.close();
+    // Its last words: GOAWAY, or close_notify.
+    let _ = tokio::time::timeout(Duration::from_secs(1), writer).await;
+    tracing::info!(peer = %tunnel.peer.identity(), %why, "tunnel ended");
+    drop(guard);
+}
+
+impl Tunnel {
+    /// Whether a call can be opened.
+    pub fn takes_calls(&self) -> bool {
+        let session = self.session.borrow();
+        !self.closed.get() && session.is_ready() && !session.is_going_away()
+    }
+
+    /// Which side of it we are.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Works with the session; what it has to say is sent afterwards.
+    pub fn with<T>(&self, work: impl FnOnce(&mut Session) -> T) -> T {
+        let (done, turn, has_output) = {
+            let mut session = self.session.borrow_mut();
+            let done = work(&mut session);
+            (done, session.has_turn(), session.has_output())
+        };
+        if has_output || turn {
+            self.wake_writer();
+        }
+        done
+    }
+
+    fn wake_writer(&self) {
+        // Taken in a statement of its own: the waker may run code that comes back here.
+        let waker = self.writer.borrow_mut().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Makes the slot of a call known to the reader.
+    pub fn register(&self, id: CallId, slot: &Rc<Slot>) {
+        self.slots.borrow_mut().insert(id, Rc::downgrade(slot));
+    }
+
+    /// The work on a call is over.
+    pub fn finished(&self, id: CallId) {
+        self.slots.borrow_mut().remove(&id);
+        if !self.closed.get() {
+            self.with(|session| session.finished(id));
+        }
+    }
+
+    /// Whether the connection is gone.
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// Ends it at once; every call on it is told.
+    pub fn close(&self) {
+        if self.closed.replace(true) {
+            return;
+        }
+        self.place.borrow_mut().take();
+        let slots: Vec<_> = self.slots.borrow_mut().drain().collect();
+        for slot in slots.into_iter().filter_map(|(_, slot)| slot.upgrade()) {
+            slot.lost();
+        }
+        self.carrier.close();
+        self.wake_writer();
+        let closer = self.closer.borrow_mut().take();
+        if let Some(closer) = closer {
+            closer.wake();
+        }
+    }
+
+    async fn closed(&self) {
+        std::future::poll_fn(|cx| {
+            if self.closed.get() {
+                return Poll::Ready(());
+            }
+            *self.closer.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Cuts the tunnel if its peer would not be let in any more.
+    pub fn recheck(&self, worker: &Worker) {
+        let Some(tls) = &worker.shared.federation.tls else {
+            return;
+        };
+        let expected = (self.role == Role::Dialler).then_some(&*self.site);
+        if let Err(error) = self.peer.verify_again(&tls.trust(), UnixTime::now(), expected) {
+            tracing::warn!(peer = %self.peer.identity(), %error, "tunnel cut: the peer is trusted no more");
+            self.with(|session| session.goaway(GoAwayReason::Revoked, Duration::ZERO));
+            self.close();
+        }
+    }
+
+    /// No new calls; ready when those that are open have ended.
+    async fn drain(&self) {
+        self.place.borrow_mut().take();
+        self.with(|session| session.goaway(GoAwayReason::Drain, Duration::ZERO));
+        // What the peer sent before it read this still arrives; it is refused, and tried elsewhere.
+        let mut look = tokio::time::interval(Duration::from_millis(20));
+        let mut quiet = 0;
+        while quiet < 3 {
+            look.tick().await;
+            quiet = if self.session.borrow().open_calls() == 0 {
+                quiet + 1
+            } else {
+                0
+            };
+        }
+    }
+
+    async fn watch(&self, worker: &Rc<Worker>, ping: Duration) -> String {
+        let timer = worker.clock.timer();
+        let started = Instant::now();
+        loop {
+            timer.arm(ping / LOOKS);
+            timer.wait().await;
+            let now = Instant::now();
+            if self.with(|session| session.tick(now)) == Tick::Dead {
+                return "the peer went silent".to_owned();
+            }
+            if now - started > HELLO_WAIT && !self.session.borrow().is_ready() {
+                return "the peer never said HELLO".to_owned();
+            }
+            self.recheck(worker);
+        }
+    }
+
+    async fn read(self: &Rc<Self>, worker: &Rc<Worker>) -> String {
+        let mut input = BytesMut::new();
+        loop {
+            match std::future::poll_fn(|cx| self.carrier.poll_read(cx, &mut input)).await {
+                Ok(0) => return "closed by the peer".to_owned(),
+                Ok(_) => {}
+                Err(error) => return error.to_string(),
+            }
+            let now = Instant::now();
+            loop {
+                let event = self.session.borrow_mut().receive(&mut input, now);
+                match event {
+                    Ok(Some(event)) => self.on(event, worker),
+                    Ok(None) => break,
+                    Err(violation) => {
+                        tracing::warn!(peer = %self.peer.identity(), %violation, "tunnel broken off");
+                        self.with(|session| session.goaway(GoAwayReason::Violation, Duration::ZERO));
+                        return violation.to_string();
+                    }
+                }
+            }
+            if input.is_empty() {
+                input = BytesMut::new();
+            }
+            self.with(|_| ());
+        }
+    }
+
+    fn on(self: &Rc<Self>, event: Incoming, worker: &Rc<Worker>) {
+        match event {
+            Incoming::Hello(hello) => {
+                let peer_workers = usize::from(hello.workers);
+                if let Some(place) = self.place.borrow_mut().as_mut() {
+                    place.is_ready(peer_workers);
+                }
+                tracing::info!(peer = %self.peer.identity(), role = ?self.role, worker = worker.index, "tunnel ready");
+                if let Some(link) = worker.world().link(&self.site) {
+                    link.add(Rc::clone(self));
+                }
+            }
+            Incoming::Open { call, head, end } => accept::start(self, call, *head, end, worker),
+            Incoming::Malformed { error, .. } => {
+                tracing::warn!(peer = %self.peer.identity(), %error, "a call was refused: its head is malformed");
+            }
+            Incoming::Info { .. } | Incoming::Pong { .. } => {}
+            Incoming::Reply { call, head } => self.to_slot(call, |slot| slot.replied(head)),
+            Incoming::Data { call, data, end } => self.to_slot(call, |slot| slot.received(data, end)),
+            Incoming::End { call, outcome } => self.to_slot(call, |slot| slot.ended(outcome)),
+            Incoming::Reset { call, reset, .. } => self.to_slot(call, |slot| slot.reset(reset)),
+            Incoming::Window { call } => self.to_slot(call, Slot::may_send),
+            Incoming::GoAway(away) => {
+                tracing::info!(peer = %self.peer.identity(), reason = away.reason.label(), "the peer takes no more calls");
+                // Its place goes to a new tunnel at once: make before break.
+                self.place.borrow_mut().take();
+                if let Some(link) = worker.world().link(&self.site) {
+                    link.remove(self);
+                }
+            }
+        }
+    }
+
+    fn to_slot(&self, call: CallId, with: impl FnOnce(&Slot)) {
+        let slot = self.slots.borrow().get(&call).and_then(Weak::upgrade);
+        if let Some(slot) = slot {
+            with(&slot);
+        }
+    }
+
+    async fn write(self: Rc<Self>) {
+        loop {
+            std::future::poll_fn(|cx| {
+                if self.session.borrow().has_output() || self.closed.get() {
+                    return Poll::Ready(());
+                }
+                let waker = &mut *self.writer.borrow_mut();
+                match waker {
+                    Some(waker) if waker.will_wake(cx.waker()) => {}
+                    _ => *waker = Some(cx.waker().clone()),
+                }
+                Poll::Pending
+            })
+            .await;
+            // Everything that is runnable now runs first, and adds what it has to say.
+            tokio::task::yield_now().await;
+            let wrote = std::future::poll_fn(|cx| {
+                let mut session = self.session.borrow_mut();
+                let wrote = self.carrier.poll_write(cx, session.output());
+                session.flushed();
+                drop(session);
+                self.give_turns();
+                wrote
+            })
+            .await;
+            if let Err(error) = wrote {
+                tracing::debug!(peer = %self.peer.identity(), %error, "writing to a tunnel failed");
+                self.close();
+                return;
+            }
+            if self.closed.get() {
+                return;
+            }
+        }
+    }
+
+    /// Wakes the calls whose turn it is to write.
+    fn give_turns(&self) {
+        loop {
+            let next = self.session.borrow_mut().next_turn();
+            match next {
+                Some(call) => self.to_slot(call, Slot::may_send),
+                None => return,
+            }
+        }
+    }
+}

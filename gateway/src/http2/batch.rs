@@ -1,0 +1,181 @@
+//! Writes of an HTTP/2 connection, gathered: `h2` flushes after almost every frame, and each flush would be a system call.
+//!
+//! `poll_write` appends to a buffer and `poll_flush` wakes a task that runs after everything that is runnable now, so that
+//! one write takes what all streams have to say. Measured in performance.md: 37 % more requests per CPU-second.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::socket::Socket;
+
+/// Bytes that wait for the socket, beyond which `h2` waits, too.
+const LIMIT: usize = 64 * 1024;
+
+#[derive(Debug)]
+struct Gathered {
+    socket: Rc<Socket>,
+    out: RefCell<BytesMut>,
+    failed: RefCell<Option<io::ErrorKind>>,
+    flusher: RefCell<Option<Waker>>,
+    producer: RefCell<Option<Waker>>,
+    drained: RefCell<Option<Waker>>,
+    closed: Cell<bool>,
+}
+
+/// The stream that `h2` is given.
+#[derive(Debug)]
+pub(super) struct BatchedSocket {
+    gathered: Rc<Gathered>,
+    /// Bytes that were read before it was known that this is HTTP/2.
+    prefix: BytesMut,
+}
+
+impl BatchedSocket {
+    /// Wraps a socket, and starts the task that writes.
+    pub(super) fn new(socket: Rc<Socket>, prefix: BytesMut) -> Self {
+        let gathered = Rc::new(Gathered {
+            socket,
+            out: RefCell::default(),
+            failed: RefCell::new(None),
+            flusher: RefCell::new(None),
+            producer: RefCell::new(None),
+            drained: RefCell::new(None),
+            closed: Cell::new(false),
+        });
+        tokio::task::spawn_local(Rc::clone(&gathered).write());
+        Self { gathered, prefix }
+    }
+}
+
+fn wake(place: &RefCell<Option<Waker>>) {
+    let waker = place.borrow_mut().take();
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl Gathered {
+    async fn write(self: Rc<Self>) {
+        loop {
+            std::future::poll_fn(|cx| {
+                if !self.out.borrow().is_empty() || self.closed.get() {
+                    return Poll::Ready(());
+                }
+                *self.flusher.borrow_mut() = Some(cx.waker().clone());
+                Poll::Pending
+            })
+            .await;
+            tokio::task::yield_now().await;
+            let wrote = std::future::poll_fn(|cx| self.poll_write(cx)).await;
+            wake(&self.producer);
+            wake(&self.drained);
+            if let Err(error) = wrote {
+                *self.failed.borrow_mut() = Some(error.kind());
+                wake(&self.producer);
+                return;
+            }
+            if self.closed.get() && self.out.borrow().is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn poll_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut out = self.out.borrow_mut();
+        while !out.is_empty() {
+            let wrote = ready!(self.socket.poll_write(cx, &out))?;
+            if wrote == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            out.advance(wrote);
+        }
+        // An idle connection holds no buffer.
+        *out = BytesMut::new();
+        drop(out);
+        self.socket.poll_flush(cx)
+    }
+}
+
+impl Drop for BatchedSocket {
+    fn drop(&mut self) {
+        self.gathered.closed.set(true);
+        wake(&self.gathered.flusher);
+    }
+}
+
+impl AsyncRead for BatchedSocket {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.prefix.is_empty() {
+            let count = self.prefix.len().min(buf.remaining());
+            buf.put_slice(&self.prefix.split_to(count));
+            return Poll::Ready(Ok(()));
+        }
+        let count = ready!(self.gathered.socket.poll_read(cx, buf.initialize_unfilled()))?;
+        buf.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for BatchedSocket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let gathered = &self.gathered;
+        if let Some(kind) = *gathered.failed.borrow() {
+            return Poll::Ready(Err(kind.into()));
+        }
+        let mut out = gathered.out.borrow_mut();
+        if out.len() >= LIMIT {
+            drop(out);
+            *gathered.producer.borrow_mut() = Some(cx.waker().clone());
+            wake(&gathered.flusher);
+            return Poll::Pending;
+        }
+        let mut count = 0;
+        for buf in bufs {
+            let part = &buf[..buf.len().min(LIMIT + 16 * 1024 - out.len().min(LIMIT + 16 * 1024))];
+            out.extend_from_slice(part);
+            count += part.len();
+            if part.len() < buf.len() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(kind) = *self.gathered.failed.borrow() {
+            return Poll::Ready(Err(kind.into()));
+        }
+        if !self.gathered.out.borrow().is_empty() {
+            wake(&self.gathered.flusher);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let gathered = &self.gathered;
+        if gathered.failed.borrow().is_none() && !gathered.out.borrow().is_empty() {
+            *gathered.drained.borrow_mut() = Some(cx.waker().clone());
+            wake(&gathered.flusher);
+            return Poll::Pending;
+        }
+        gathered.socket.poll_shutdown(cx)
+    }
+}

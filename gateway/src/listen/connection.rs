@@ -1,0 +1,67 @@
+//! One client connection: TLS, then HTTP/1.1 or HTTP/2 by ALPN or by its first bytes.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsStream};
+
+use super::Origin;
+use super::http1;
+use crate::drain::Guard;
+use crate::http1::Http1Connection;
+use crate::http2;
+use crate::socket::Socket;
+use crate::worker::{Permit, Worker};
+
+/// Bytes in the kernel that are not sent yet, beyond which a socket takes no more: else fairness dies in its buffer.
+const NOT_SENT: u32 = 128 * 1024;
+
+/// Serves a connection until it ends.
+pub async fn serve(stream: TcpStream, origin: Origin, worker: Rc<Worker>, guard: Guard) {
+    let world = worker.world();
+    let timeouts = world.snapshot.config.timeouts;
+    // The limit is a help, not a need.
+    let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(NOT_SENT);
+    let socket = match world.snapshot.listener_tls.get(&origin.bind) {
+        None => Socket::plain(stream, &worker.clock, timeouts.write),
+        Some(tls) => {
+            let limit = world.snapshot.config.limits.handshakes;
+            let Some(permit) = Permit::take(&worker.shared, |shared| &shared.handshakes, limit) else {
+                tracing::warn!(listener = %origin.listener, limit, "handshake refused: too many are under way");
+                return;
+            };
+            match handshake(stream, Arc::clone(tls), timeouts.handshake).await {
+                Ok(stream) => {
+                    drop(permit);
+                    Socket::tls(stream, &worker.clock, timeouts.write)
+                }
+                Err(error) => {
+                    tracing::debug!(%error, client = %origin.peer, "TLS handshake failed");
+                    return;
+                }
+            }
+        }
+    };
+    drop(world);
+    let is_http2 = socket.alpn().is_some_and(|protocol| protocol == b"h2");
+    let connection = Http1Connection::of_client(Rc::new(socket));
+    if is_http2 {
+        http2::server::serve(connection, origin, worker, guard).await;
+    } else {
+        match http1::serve(&connection, &origin, &worker, &guard).await {
+            http1::Done::Closed => {}
+            http1::Done::Http2 => http2::server::serve(connection, origin, worker, guard).await,
+        }
+    }
+}
+
+async fn handshake(
+    stream: TcpStream,
+    tls: Arc<rustls::ServerConfig>,
+    limit: Duration,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let accepted = tokio::time::timeout(limit, TlsAcceptor::from(tls).accept(stream)).await;
+    Ok(TlsStream::Server(accepted.map_err(|_| std::io::ErrorKind::TimedOut)??))
+}

@@ -1,0 +1,145 @@
+//! The end of the path: a reply that has its head flows to the client, while the request may still flow.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use causeway_protocols::{FailureKind, Protocol};
+
+use crate::call::Reply;
+use crate::clock::Timer;
+use crate::context::CallContext;
+use crate::error::CallError;
+use crate::payload::{Broken, Outlet, Pump, PumpError};
+use crate::service::endpoint::Lease;
+
+/// After one side of a WebSocket has closed, the other has this long to follow.
+const CLOSING: Duration = Duration::from_secs(10);
+
+/// Both directions of an exchange whose reply has begun. Dropping it cancels what has not been moved.
+#[derive(Debug)]
+pub struct Exchange {
+    rest: Pump,
+    down: Pump,
+    context: Rc<CallContext>,
+    websocket: bool,
+    closing: Option<Timer>,
+    _lease: Option<Lease>,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The reply is whole.
+    Whole {
+        /// Whether the request was too, or does not matter any more.
+        request: RequestLeft,
+    },
+    /// The reply was cut short; the client has been shown that, as far as its protocol can.
+    Cut(Broken),
+}
+
+/// What is left of the request when the reply is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestLeft {
+    /// Nothing.
+    Nothing,
+    /// The client is still sending, and nobody listens.
+    Some,
+}
+
+impl Exchange {
+    /// Begins to move the body of a reply into `outlet`, which has been given the head.
+    pub fn new(reply: Reply, outlet: Outlet, context: Rc<CallContext>) -> Self {
+        let websocket = context.protocol == Protocol::WebSocket && reply.head.status.as_u16() == 101;
+        // The service's clock was for the head. What the client itself asked for goes on.
+        match context.left() {
+            Some(left) => context.timer.arm(left),
+            None => context.timer.disarm(),
+        }
+        Self {
+            rest: reply.rest,
+            down: Pump::new(reply.body, outlet),
+            context,
+            websocket,
+            closing: None,
+            _lease: reply.lease,
+        }
+    }
+
+    /// Moves both directions on.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        if self.context.timer.poll(cx).is_ready() {
+            return Poll::Ready(self.cut(Broken::new(
+                FailureKind::Deadline,
+                "the deadline of the call has passed",
+            )));
+        }
+        if !self.rest.is_done() {
+            match self.rest.poll(cx) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => self.half_closed(),
+                Poll::Ready(Err(PumpError::Source(broken))) => return Poll::Ready(self.cut(broken)),
+                // The backend wants no more of the request: its reply tells why. A WebSocket has no reply to wait for.
+                Poll::Ready(Err(PumpError::Sink(broken))) if self.websocket => return Poll::Ready(self.cut(broken)),
+                Poll::Ready(Err(PumpError::Sink(_))) => self.rest = Pump::stuck(),
+            }
+        }
+        if !self.down.is_done() {
+            match self.down.poll(cx) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => self.half_closed(),
+                Poll::Ready(Err(PumpError::Source(broken))) => return Poll::Ready(self.cut(broken)),
+                Poll::Ready(Err(PumpError::Sink(broken))) => {
+                    let broken = Broken {
+                        kind: FailureKind::Cancelled,
+                        ..broken
+                    };
+                    return Poll::Ready(self.cut(broken));
+                }
+            }
+        }
+        let over = if self.websocket {
+            let closed = self.closing.as_ref().is_some_and(|closing| closing.poll(cx).is_ready());
+            closed || (self.rest.is_done() && self.down.is_done())
+        } else {
+            self.down.is_done()
+        };
+        if !over {
+            return Poll::Pending;
+        }
+        let request = if self.rest.is_done() {
+            RequestLeft::Nothing
+        } else {
+            RequestLeft::Some
+        };
+        self.count();
+        Poll::Ready(Ended::Whole { request })
+    }
+
+    fn half_closed(&mut self) {
+        if self.websocket && self.closing.is_none() {
+            let timer = self.context.worker.clock.timer();
+            timer.arm(CLOSING);
+            self.closing = Some(timer);
+        }
+    }
+
+    /// Ends the exchange short; the client sees that.
+    pub fn cut(&mut self, broken: Broken) -> Ended {
+        self.down.abort(&broken);
+        self.rest.abort(&broken);
+        self.count();
+        self.context
+            .record
+            .borrow_mut()
+            .failed(&CallError::from(broken.clone()));
+        Ended::Cut(broken)
+    }
+
+    fn count(&self) {
+        let mut record = self.context.record.borrow_mut();
+        record.up = self.rest.moved();
+        record.down = self.down.moved();
+    }
+}

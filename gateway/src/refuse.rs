@@ -1,0 +1,139 @@
+//! Error to reply, in the client's protocol. Nothing else makes error replies.
+
+use bytes::Bytes;
+use causeway_protocols::{End, FailureKind, Fields, Length, Protocol, ReplyHead, name};
+use http::StatusCode;
+
+use crate::call::Reply;
+use crate::error::CallError;
+use crate::payload::Body;
+
+/// What a client sees of an error: problem+json (RFC 9457) over HTTP, also where a WebSocket is refused before its
+/// upgrade; trailers-only over gRPC. The detail stays in the log: it names backends.
+pub fn refuse(protocol: Protocol, error: &CallError, trace_id: Option<&str>) -> Reply {
+    match protocol {
+        Protocol::Grpc => grpc(error),
+        Protocol::Http | Protocol::WebSocket => http(error, trace_id),
+    }
+}
+
+/// The words for the client, one for each kind.
+fn title(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::Breaker => "the service takes no more calls just now",
+        FailureKind::Connect => "the service could not be reached",
+        FailureKind::Deadline => "the service did not answer in time",
+        FailureKind::NoEndpoint => "the service has no endpoint",
+        FailureKind::NoRoute => "no route for this request",
+        FailureKind::Protocol => "the service broke its protocol",
+        FailureKind::Refused => "not allowed",
+        FailureKind::Tunnel => "the site of the service cannot be reached",
+        FailureKind::Untranslatable => "the service speaks another protocol",
+        FailureKind::TooLarge => "the request is too large",
+        FailureKind::Overload => "the gateway is overloaded",
+        FailureKind::BadRequest => "the request is malformed",
+        FailureKind::Loop => "the request went in a circle",
+        FailureKind::Cancelled => "the request was cancelled",
+        FailureKind::Method => "the method is not allowed here",
+        FailureKind::ClientTimeout => "the request took too long to arrive",
+        FailureKind::Draining => "the gateway is going away",
+        _ => "the gateway failed",
+    }
+}
+
+fn http(error: &CallError, trace_id: Option<&str>) -> Reply {
+    let status = error.kind.status();
+    let mut problem = serde_json::json!({
+        "type": "about:blank",
+        "title": title(error.kind),
+        "status": status.as_u16(),
+        "code": error.kind.label(),
+    });
+    if error.kind == FailureKind::BadRequest {
+        // What is wrong with the client's own request is no secret, and helps it.
+        problem["detail"] = error.detail.as_ref().into();
+    }
+    if let Some(trace_id) = trace_id {
+        problem["trace_id"] = trace_id.into();
+    }
+    let body = Bytes::from(problem.to_string());
+    let mut head = ReplyHead::new(status, Length::Exactly(body.len() as u64));
+    put(&mut head.fields, name::CONTENT_TYPE, "application/problem+json");
+    put(&mut head.fields, name::CACHE_CONTROL, "no-store");
+    if let Some(allow) = &error.allow {
+        put(&mut head.fields, name::ALLOW, allow);
+    }
+    if let Some(after) = error.retry_after {
+        put(&mut head.fields, name::RETRY_AFTER, &after.as_secs().max(1).to_string());
+    }
+    Reply::whole(head, Body::Bytes(body))
+}
+
+fn grpc(error: &CallError) -> Reply {
+    let mut head = ReplyHead::new(StatusCode::OK, Length::Empty);
+    put(&mut head.fields, name::CONTENT_TYPE, "application/grpc");
+    put(
+        &mut head.fields,
+        name::GRPC_STATUS,
+        &error.kind.code().number().to_string(),
+    );
+    let message = match error.kind {
+        FailureKind::BadRequest => error.detail.as_ref(),
+        kind => title(kind),
+    };
+    put(&mut head.fields, name::GRPC_MESSAGE, &percent_encode(message));
+    Reply::whole(head, Body::Empty)
+}
+
+/// The trailers that end a gRPC reply whose body broke.
+pub fn grpc_end(kind: FailureKind) -> End {
+    let mut trailers = Fields::new();
+    put(&mut trailers, name::GRPC_STATUS, &kind.code().number().to_string());
+    put(&mut trailers, name::GRPC_MESSAGE, &percent_encode(title(kind)));
+    End { trailers }
+}
+
+/// `grpc-message` (gRPC over HTTP/2, "Status-Message"): everything but printable ASCII, and `%`, is percent-encoded.
+fn percent_encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if matches!(byte, 0x20..=0x7e) && byte != b'%' {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+fn put(fields: &mut Fields, name: causeway_protocols::NameId, value: &str) {
+    // Our own texts hold no control characters; details of a request are escaped by JSON or percent-encoding.
+    fields.push_known(name, value.as_bytes()).ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_told_in_both_protocols_without_its_detail() {
+        for kind in FailureKind::ALL {
+            let error = CallError::new(*kind, "10.1.2.3:80 refused \u{e9}\n%");
+            let reply = refuse(Protocol::Http, &error, Some("abc"));
+            assert_eq!(reply.head.status, kind.status());
+            let Body::Bytes(body) = reply.body else {
+                panic!("no body")
+            };
+            let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(problem["code"], kind.label());
+            assert_eq!(problem["trace_id"], "abc");
+            assert_eq!(problem.get("detail").is_some(), *kind == FailureKind::BadRequest);
+
+            let reply = refuse(Protocol::Grpc, &error, None);
+            assert_eq!(reply.head.status, StatusCode::OK);
+            let status = reply.head.fields.text(name::GRPC_STATUS).unwrap();
+            assert_eq!(status, kind.code().number().to_string());
+            assert!(reply.head.fields.text(name::GRPC_MESSAGE).unwrap().is_ascii());
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The straight path: every call, from any listener or tunnel, in any protocol.
+
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use causeway_protocols::FailureKind;
+
+use crate::call::{Call, Reply};
+use crate::context::{CallContext, Caller};
+use crate::dispatch::{self, Way, dispatch};
+use crate::error::CallError;
+use crate::refuse::refuse;
+use crate::{edge, policy};
+
+/// Serves one call up to the head of its reply.
+///
+/// # Errors
+/// What went wrong; [`refuse`](crate::refuse) makes the client's reply of it, at the site where the client is.
+pub async fn serve(call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError> {
+    let served = within_deadline(answer(call, cx), cx).await;
+    if let Err(error) = &served {
+        cx.record.borrow_mut().failed(error);
+    }
+    served
+}
+
+/// Serves one call of a client of ours. Whatever goes wrong before its reply has a head becomes a reply here.
+pub async fn serve_client(call: Call, cx: &Rc<CallContext>) -> Reply {
+    match serve(call, cx).await {
+        Ok(reply) => reply,
+        Err(error) => {
+            let trace_id = cx.record.borrow().trace_id();
+            refuse(cx.protocol, &error, trace_id.as_deref())
+        }
+    }
+}
+
+async fn answer(mut call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError> {
+    let world = Rc::clone(&cx.world);
+    let way = match &cx.caller {
+        // For a call from a site the named export is the route: host and path never choose it there.
+        Caller::Site { identity, export, .. } => world.exported(export, identity, cx)?,
+        Caller::Client { .. } => {
+            let found = world
+                .snapshot
+                .routes
+                .find(&call.head)
+                .map_err(|missed| dispatch::missed(&missed, &call.head))?;
+            cx.record.borrow_mut().routed(&world, found.index);
+            let (way, target) = world.way(&found, &call.head)?;
+            if let Some(target) = target {
+                call.head.target = target;
+            }
+            way
+        }
+    };
+    policy::admit(&mut call.head, &way, cx)?;
+    edge::state_caller(&mut call.head, cx);
+    let mut reply = match way {
+        Way::Fixed(reply) => *reply,
+        Way::Service(target) => dispatch(call, &target, cx).await?,
+    };
+    policy::shape(&mut reply.head, cx);
+    Ok(reply)
+}
+
+/// Runs the path up to the reply's head, until the client's deadline or the one of the service.
+async fn within_deadline(
+    path: impl Future<Output = Result<Reply, CallError>>,
+    cx: &CallContext,
+) -> Result<Reply, CallError> {
+    let mut path = pin!(path);
+    std::future::poll_fn(|task| {
+        if let Poll::Ready(done) = path.as_mut().poll(task) {
+            return Poll::Ready(done);
+        }
+        if cx.timer.poll(task).is_ready() {
+            return Poll::Ready(Err(CallError::new(
+                FailureKind::Deadline,
+                "no reply within the deadline of the call",
+            )));
+        }
+        Poll::Pending
+    })
+    .await
+}

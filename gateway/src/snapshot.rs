@@ -1,0 +1,285 @@
+//! Everything derived from the configuration, immutable and shared by all workers.
+//!
+//! `load -> check -> build -> publish -> retire`: this is *build*. Whatever can fail has failed before *publish*.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use causeway_config::{self as config, Config, Destination, ServiceRef};
+use causeway_pki::tls::provider;
+use causeway_protocols::{Authority, http1};
+use rustls::server::ResolvesServerCertUsingSni;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::discovery::Discovery;
+use crate::route::RouteTable;
+use crate::service::ServiceSpec;
+
+/// One configuration, ready to serve calls.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// As checked.
+    pub config: Config,
+    /// Which call takes which route.
+    pub routes: RouteTable,
+    /// What the services are made from, in the order of the configuration.
+    pub services: Vec<Arc<ServiceSpec>>,
+    /// Index of a service by its name.
+    pub service_index: HashMap<config::Name, usize>,
+    /// For each route and each of its targets, where it leads.
+    pub targets: Vec<Vec<Target>>,
+    /// Limits of the HTTP/1.1 parser.
+    pub http1_limits: http1::Limits,
+    /// TLS of the listeners, by their bind address.
+    pub listener_tls: HashMap<std::net::SocketAddr, Arc<rustls::ServerConfig>>,
+    /// Counts configurations, from 1.
+    pub generation: u64,
+}
+
+/// Where one target of a route leads.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// A service of this site, by index.
+    Local(usize),
+    /// An export of a peer, the peer by index.
+    Remote(usize),
+}
+
+/// Why a checked configuration could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A file could not be read or does not hold what it should.
+    #[error("{what} `{path}`: {why}")]
+    File {
+        /// What was wanted of it.
+        what: &'static str,
+        /// The file.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// TLS refused what the files hold.
+    #[error("TLS of {of}: {why}")]
+    Tls {
+        /// The listener or service.
+        of: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A `host` that is no authority.
+    #[error("service `{0}`: `host` is not a host with an optional port")]
+    Host(config::Name),
+    /// A reference that the check should have caught.
+    #[error("`{0}` names nothing")]
+    Reference(String),
+}
+
+impl Snapshot {
+    /// Builds a snapshot. Nothing of the running one changes.
+    ///
+    /// # Errors
+    /// All that is wrong, not only the first.
+    pub fn build(config: Config, discovery: &Discovery, generation: u64) -> Result<Self, Vec<BuildError>> {
+        let mut problems = Vec::new();
+        let mut services = Vec::new();
+        for service in &config.services {
+            let tls = service.tls.as_ref().and_then(|tls| {
+                backend_tls(tls, service)
+                    .map_err(|problem| problems.push(problem))
+                    .ok()
+                    .map(Arc::new)
+            });
+            let host = service
+                .host
+                .as_ref()
+                .and_then(|host| match Authority::parse(host.as_bytes()) {
+                    Ok(host) => Some(host),
+                    Err(_) => {
+                        problems.push(BuildError::Host(config::Name::clone(&service.name)));
+                        None
+                    }
+                });
+            let watched = discovery.watch(&service.endpoints);
+            services.push(Arc::new(ServiceSpec {
+                config: service.clone(),
+                watched,
+                tls,
+                host,
+            }));
+        }
+        let service_index: HashMap<_, _> = config
+            .services
+            .iter()
+            .enumerate()
+            .map(|(at, service)| (config::Name::clone(&service.name), at))
+            .collect();
+        let mut targets = Vec::new();
+        for route in &config.routes {
+            let Destination::Split(split) = &route.to else {
+                targets.push(Vec::new());
+                continue;
+            };
+            let mut of_route = Vec::new();
+            for target in split {
+                match resolve(&target.service, &service_index, &config) {
+                    Some(target) => of_route.push(target),
+                    None => problems.push(BuildError::Reference(target.service.service.to_string())),
+                }
+            }
+            targets.push(of_route);
+        }
+        let mut listener_tls = HashMap::new();
+        for listener in &config.listeners {
+            if let Some(tls) = &listener.tls {
+                match server_tls(tls, &listener.name) {
+                    Ok(tls) => drop(listener_tls.insert(listener.bind, Arc::new(tls))),
+                    Err(problem) => problems.push(problem),
+                }
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let http1_limits = http1::Limits {
+            head: config.limits.head,
+            fields: config.limits.fields,
+            target: config.limits.target,
+        };
+        let routes = RouteTable::build(&config.routes);
+        Ok(Self {
+            config,
+            routes,
+            services,
+            service_index,
+            targets,
+            http1_limits,
+            listener_tls,
+            generation,
+        })
+    }
+}
+
+fn resolve(reference: &ServiceRef, services: &HashMap<config::Name, usize>, config: &Config) -> Option<Target> {
+    match &reference.site {
+        None => services.get(&reference.service).map(|at| Target::Local(*at)),
+        Some(site) if *site == config.site.name => services.get(&reference.service).map(|at| Target::Local(*at)),
+        Some(site) => config
+            .peers
+            .iter()
+            .position(|peer| peer.site == *site)
+            .map(Target::Remote),
+    }
+}
+
+fn file_problem(what: &'static str, path: &Path, why: impl ToString) -> BuildError {
+    BuildError::File {
+        what,
+        path: path.display().to_string(),
+        why: why.to_string(),
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, BuildError> {
+    let text = fs::read(path).map_err(|error| file_problem("certificate", path, error))?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    match chain {
+        Ok(chain) if chain.is_empty() => Err(file_problem("certificate", path, "holds no certificate")),
+        Ok(chain) => Ok(chain),
+        Err(error) => Err(file_problem("certificate", path, error)),
+    }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, BuildError> {
+    let text = fs::read(path).map_err(|error| file_problem("private key", path, error))?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| file_problem("private key", path, error))
+}
+
+fn server_tls(tls: &config::ListenerTls, name: &str) -> Result<rustls::ServerConfig, BuildError> {
+    let failed = |why: String| BuildError::Tls {
+        of: format!("listener `{name}`"),
+        why,
+    };
+    let provider = provider();
+    let mut resolver = ResolvesServerCertUsingSni::new();
+    let mut default = None;
+    for files in &tls.certificates {
+        let chain = certificates(&files.certificate)?;
+        let names = dns_names(&chain).map_err(|why| file_problem("certificate", &files.certificate, why))?;
+        let key = private_key(&files.private_key)?;
+        let key = rustls::sign::CertifiedKey::from_der(chain, key, &provider)
+            .map_err(|error| file_problem("private key", &files.private_key, error))?;
+        for name in names {
+            resolver
+                .add(&name, key.clone())
+                .map_err(|error| failed(error.to_string()))?;
+        }
+        default.get_or_insert(Arc::new(key));
+    }
+    let resolver = ByName { resolver, default };
+    let mut server = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failed(error.to_string()))?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(resolver));
+    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(server)
+}
+
+fn dns_names(chain: &[CertificateDer<'static>]) -> Result<Vec<String>, String> {
+    let leaf = chain.first().ok_or("holds no certificate")?;
+    let parsed = causeway_pki::certificate::parse(leaf).map_err(|error| error.to_string())?;
+    let names = causeway_pki::certificate::dns_names(&parsed).map_err(|error| error.to_string())?;
+    // Wildcards stay with the default certificate: the resolver compares whole names.
+    Ok(names
+        .into_iter()
+        .filter(|name| !name.starts_with('*'))
+        .map(str::to_owned)
+        .collect())
+}
+
+/// By server name; the first certificate for clients that send none, or one that nobody has.
+#[derive(Debug)]
+struct ByName {
+    resolver: ResolvesServerCertUsingSni,
+    default: Option<Arc<rustls::sign::CertifiedKey>>,
+}
+
+impl rustls::server::ResolvesServerCert for ByName {
+    fn resolve(&self, hello: rustls::server::ClientHello<'_>) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        self.resolver.resolve(hello).or_else(|| self.default.clone())
+    }
+}
+
+/// Where Debian and its like keep the roots that the system trusts.
+const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+fn backend_tls(tls: &config::BackendTls, service: &config::Service) -> Result<rustls::ClientConfig, BuildError> {
+    let failed = |why: String| BuildError::Tls {
+        of: format!("service `{}`", service.name),
+        why,
+    };
+    let path = tls.roots.clone().unwrap_or_else(|| SYSTEM_ROOTS.into());
+    let mut roots = rustls::RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(certificates(&path)?);
+    if added == 0 {
+        return Err(file_problem("root certificates", &path, "holds no usable root"));
+    }
+    let builder = rustls::ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failed(error.to_string()))?
+        .with_root_certificates(roots);
+    let mut client = match &tls.client {
+        None => builder.with_no_client_auth(),
+        Some(files) => builder
+            .with_client_auth_cert(certificates(&files.certificate)?, private_key(&files.private_key)?)
+            .map_err(|error| failed(error.to_string()))?,
+    };
+    client.alpn_protocols = match service.version {
+        config::HttpVersion::Http1 => vec![b"http/1.1".to_vec()],
+        config::HttpVersion::Http2 => vec![b"h2".to_vec()],
+    };
+    Ok(client)
+}
