@@ -3,12 +3,15 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::binary;
+use crate::client;
 use crate::site::{Site, SiteSetup};
 use crate::tools;
+use crate::until::until;
 
 /// Where the backends of the three protocols are.
 #[derive(Clone, Copy, Debug)]
@@ -149,6 +152,10 @@ impl Pair {
         let aws = change(aws).start();
         aws.wait_ready();
         azure.wait_ready();
+        // Readiness is each gateway's own; what tests need is the tunnel.
+        until("calls pass through the tunnel", Duration::from_secs(10), || {
+            client::get(aws.public(), "/").is_ok_and(|answer| answer.status == 200)
+        });
         Self { aws, azure, pki }
     }
 

@@ -92,7 +92,11 @@ impl SiteSetup {
             );
         }
         let public = known.and_then(|known| known.listeners.get("public").copied());
-        let _ = writeln!(text, "[admin]\nbind = {:?}\n", bind(known.map(|known| known.admin)));
+        let _ = writeln!(
+            text,
+            "[admin]\nbind = {:?}\n",
+            bind(known.and_then(|known| known.admin))
+        );
         let _ = writeln!(
             text,
             "[telemetry]\naccess_log = {{ file = {:?} }}\n{}",
@@ -125,7 +129,7 @@ impl SiteSetup {
 pub struct Addresses {
     listeners: BTreeMap<String, SocketAddr>,
     federation: Option<SocketAddr>,
-    admin: SocketAddr,
+    admin: Option<SocketAddr>,
 }
 
 impl Addresses {
@@ -138,7 +142,7 @@ impl Addresses {
                 .map(|(name, value)| Some((name.clone(), address(value)?)))
                 .collect::<Option<_>>()?,
             federation: address(&ready["federation"]),
-            admin: address(&ready["admin"])?,
+            admin: address(&ready["admin"]),
         })
     }
 }
@@ -208,17 +212,19 @@ impl Site {
     /// Asks the admin port.
     ///
     /// # Panics
-    /// When it does not answer.
+    /// When there is none, or it does not answer.
     pub fn admin(&self, target: &str) -> Answer {
-        client::get(self.addresses.admin, target).unwrap_or_else(|error| panic!("GET {target} of admin: {error}"))
+        let admin = self.addresses.admin.expect("the gateway has an admin port");
+        client::get(admin, target).unwrap_or_else(|error| panic!("GET {target} of admin: {error}"))
     }
 
-    /// Waits until `/readyz` says yes.
+    /// Waits until `/readyz` says yes. A gateway without an admin port is ready when it has said so.
     ///
     /// # Panics
     /// When it does not within 20 s.
     pub fn wait_ready(&self) {
-        let ready = || client::get(self.addresses.admin, "/readyz").is_ok_and(|answer| answer.status == 200);
+        let Some(admin) = self.addresses.admin else { return };
+        let ready = || client::get(admin, "/readyz").is_ok_and(|answer| answer.status == 200);
         until("/readyz says 200", READY, ready);
     }
 
@@ -293,7 +299,10 @@ mod tests {
         let line = r#"{"ready":true,"listeners":{"public":"127.0.0.1:1"},"federation":null,"admin":"127.0.0.1:3"}"#;
         let addresses = Addresses::parse(&serde_json::from_str(line).unwrap()).unwrap();
         assert_eq!(addresses.listeners["public"].port(), 1);
-        assert_eq!((addresses.federation, addresses.admin.port()), (None, 3));
+        assert_eq!(
+            (addresses.federation, addresses.admin.map(|admin| admin.port())),
+            (None, Some(3))
+        );
     }
 
     #[test]
@@ -323,7 +332,7 @@ mod tests {
         let known = Addresses {
             listeners: BTreeMap::from([("public".into(), "127.0.0.1:1".parse().unwrap())]),
             federation: Some("127.0.0.1:2".parse().unwrap()),
-            admin: "127.0.0.1:3".parse().unwrap(),
+            admin: Some("127.0.0.1:3".parse().unwrap()),
         };
         let kept = setup.render(Path::new("/tmp"), Some(&known));
         assert!(!kept.contains("127.0.0.1:0") && kept.contains("127.0.0.1:2"), "{kept}");
