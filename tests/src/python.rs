@@ -54,12 +54,18 @@ impl Python {
         command
     }
 
-    /// Runs a script of cases; each prints `{"case": .., "ok": .., "detail": ..}`.
+    /// Runs a script of cases; each prints `{"case": .., "ok": .., "detail": ..}`. `CAUSEWAY_TEST_CASES=one,two` runs
+    /// only those.
     ///
     /// # Panics
     /// When a case fails, or the script reports none or does not end by itself.
     pub fn cases(&self, name: &str, arguments: &[&str]) {
-        let mut script = Process::start(name, self.script(name).args(arguments));
+        let only = std::env::var("CAUSEWAY_TEST_CASES").unwrap_or_default();
+        let only = only
+            .split(',')
+            .filter(|case| !case.is_empty())
+            .flat_map(|case| ["--case", case]);
+        let mut script = Process::start(name, self.script(name).args(arguments).args(only));
         let status = script.ended(Duration::from_secs(180));
         let lines = script.stdout.all();
         let cases = lines
