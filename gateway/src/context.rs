@@ -70,6 +70,12 @@ pub struct CallContext {
 /// Attempts of one call over all sites and services, whatever the services allow.
 pub const MAX_ATTEMPTS: u8 = 5;
 
+impl Drop for CallContext {
+    fn drop(&mut self) {
+        self.worker.observer.finish(self);
+    }
+}
+
 impl CallContext {
     /// Time left until the client's deadline, if it has one; zero when it has passed.
     pub fn left(&self) -> Option<Duration> {

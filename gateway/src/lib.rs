@@ -2,12 +2,12 @@
 //!
 //! `gateway/README.md` tells the life of a call through these modules.
 
+pub mod admin;
 pub mod app;
 pub mod call;
 pub mod cli;
 pub mod clock;
 pub mod context;
-pub mod admin;
 pub mod demo;
 pub mod discovery;
 pub mod dispatch;
@@ -29,5 +29,6 @@ pub mod serve;
 pub mod service;
 pub mod snapshot;
 pub mod socket;
-pub mod worker;
+pub(crate) mod status;
 pub mod telemetry;
+pub mod worker;

@@ -8,7 +8,7 @@ use std::fmt;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use causeway_protocols::{End, FailureKind, Reset};
+use causeway_protocols::{Code, End, FailureKind, Reset, name};
 
 use crate::federation::stream::{TunnelBody, TunnelOutlet};
 use crate::http1::{Http1Body, Http1Outlet};
@@ -215,6 +215,7 @@ pub struct Pump {
     end: Option<End>,
     stage: Stage,
     moved: u64,
+    grpc: Option<Code>,
 }
 
 impl Pump {
@@ -227,6 +228,7 @@ impl Pump {
             end: None,
             stage: Stage::Flowing,
             moved: 0,
+            grpc: None,
         }
     }
 
@@ -255,6 +257,11 @@ impl Pump {
                 ..Self::stuck()
             };
         }
+    }
+
+    /// The `grpc-status` of the trailers that have passed.
+    pub fn grpc_status(&self) -> Option<Code> {
+        self.grpc
     }
 
     /// Bytes that left the source so far.
@@ -300,6 +307,7 @@ impl Pump {
                             self.data = data;
                         }
                         Poll::Ready(Ok(Chunk::End(end))) => {
+                            self.grpc = end.trailers.get(name::GRPC_STATUS).map(Code::of_text);
                             self.end = Some(end);
                             self.stage = Stage::Ending;
                         }

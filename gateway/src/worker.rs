@@ -25,6 +25,7 @@ use crate::drain::{Drain, Guard, Stage};
 use crate::error::CallError;
 use crate::federation::{self, Established, PeerLink};
 use crate::listen::{self, Origin};
+use crate::observe::{Observer, Telemetry};
 use crate::payload::Body;
 use crate::policy;
 use crate::route::{self, Found};
@@ -57,6 +58,8 @@ pub struct Shared {
     pub handshakes: AtomicUsize,
     /// Links to the other sites.
     pub federation: federation::Shared,
+    /// Counts, logs and traces.
+    pub telemetry: Arc<Telemetry>,
 }
 
 /// What a worker serves with: its snapshot and what it keeps of its own for it.
@@ -77,6 +80,8 @@ pub struct Worker {
     pub clock: Rc<Clock>,
     /// What all workers share.
     pub shared: Arc<Shared>,
+    /// Counts, logs and traces calls.
+    pub observer: Observer,
     world: RefCell<Rc<World>>,
     listening: RefCell<HashMap<SocketAddr, watch::Sender<bool>>>,
     guard: RefCell<Option<Guard>>,
@@ -130,11 +135,13 @@ impl Worker {
         let clock = Clock::new();
         tokio::task::spawn_local(Rc::clone(&clock).run());
         let guard = shared.drain.guard();
+        let observer = Observer::new(Arc::clone(&shared.telemetry), &snapshot.config);
         let world = Rc::new(World::build(snapshot, None, &clock));
         let worker = Rc::new(Self {
             index,
             clock,
             shared,
+            observer,
             world: RefCell::new(world),
             listening: RefCell::default(),
             guard: RefCell::new(Some(guard.clone())),
@@ -245,9 +252,6 @@ impl Worker {
         Some(client)
     }
 
-    /// Counts a request whose head was refused before it became a call.
-    pub fn count_refused_head(&self, _kind: FailureKind, _origin: &Origin, _detail: &str) {}
-
     /// A number that no other call of this worker has.
     pub fn next_id(&self) -> u64 {
         self.ids.set(self.ids.get().wrapping_add(1));
@@ -261,6 +265,7 @@ async fn sweep(worker: std::rc::Weak<Worker>) {
     loop {
         interval.tick().await;
         let Some(worker) = worker.upgrade() else { return };
+        worker.observer.flush();
         for service in &worker.world().services {
             service.sweep();
         }

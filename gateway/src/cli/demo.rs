@@ -103,9 +103,7 @@ fn refused(error: &DemoError) -> ExitCode {
 fn greeting(sites: &Sites) -> String {
     let places = sites.places();
     let mut sections = lines::sections(places);
-    if sites.has_admin() {
-        sections.push(lines::operator(places));
-    }
+    sections.push(lines::operator(places));
     format!(
         "Two sites run in this process. Paste a line into another terminal; Ctrl-C ends it all and leaves nothing behind.\n\n\
          \x20 you --> aws {} ==tunnel, both sides verified==> azure {} --> backends: HTTP, WebSocket, gRPC\n\n\

@@ -21,8 +21,8 @@ use crate::drain::Drained;
 
 /// Calls under way when the demo ends get this long, at each site.
 const DRAIN: &str = "\n[drain]\ndeadline = \"1500ms\"\n";
-/// One line per call would hide the lines to copy.
-const QUIET: &str = "\n[telemetry]\naccess_log = \"off\"\n";
+/// One line per call would hide the lines to copy; spans are kept for those who ask.
+const TELEMETRY: &str = "\n[telemetry]\naccess_log = \"off\"\nkeep_spans = 1000\n";
 /// Enough to see that there are several, without many threads on a large machine.
 const WORKERS: &str = "workers = 2\n";
 /// Backends have little left to do when both sites are gone.
@@ -175,11 +175,6 @@ impl Sites {
         &self.places
     }
 
-    /// What each site has bound: whether there is an admin port, for instance.
-    pub fn has_admin(&self) -> bool {
-        self.aws.bound().admin.is_some() && self.azure.bound().admin.is_some()
-    }
-
     /// Where the certificates are.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -236,7 +231,7 @@ pub(crate) fn certificates(folder: &Path) -> Result<(), PkiError> {
 }
 
 fn start(site: &'static str, text: &str) -> Result<App, DemoError> {
-    let text = format!("{WORKERS}{text}{DRAIN}{QUIET}");
+    let text = format!("{WORKERS}{text}{DRAIN}{TELEMETRY}");
     // From a text: neither the environment nor files of the working directory change the demo.
     let config: Config = causeway_config::load_str(&format!("demo/{site}.toml"), &text)?;
     App::start(config).map_err(|source| DemoError::Site { site, source })

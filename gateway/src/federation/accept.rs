@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
@@ -19,7 +19,6 @@ use crate::context::{CallContext, Caller, MAX_ATTEMPTS};
 use crate::edge;
 use crate::error::CallError;
 use crate::listen::exchange::Exchange;
-use crate::observe::Record;
 use crate::payload::{Body, Outlet};
 use crate::serve::serve;
 use crate::worker::Worker;
@@ -60,6 +59,7 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, end: bool, worker: &Rc<Worker>)
         visited.push(tunnel.site.to_string());
     }
     edge::strip_request(&mut head.fields);
+    let record = worker.observer.begin_from_site(&mut head, trace);
     let context = Rc::new(CallContext {
         worker: Rc::clone(worker),
         world: worker.world(),
@@ -74,14 +74,14 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, end: bool, worker: &Rc<Worker>)
         attempts: Cell::new(attempts.min(MAX_ATTEMPTS)),
         visited,
         timer: worker.clock.timer(),
-        record: RefCell::new(Record::begin_from_site(&head, &tunnel.site, trace, started)),
+        record: RefCell::new(record),
     });
     let body = if end && head.protocol != Protocol::WebSocket {
         Body::Empty
     } else {
         Body::Tunnel(Box::new(TunnelBody::new(Rc::clone(slot), head.hold)))
     };
-    let Some(served) = until_given_up(slot, serve(Call { head, body }, &context)).await else {
+    let Some(served) = until_given_up(slot, pin!(serve(Call { head, body }, &context))).await else {
         let error = CallError::new(FailureKind::Cancelled, "the other site gave the call up");
         context.record.borrow_mut().failed(&error);
         return;
@@ -104,7 +104,10 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, end: bool, worker: &Rc<Worker>)
         }
     };
     edge::strip_reply(&mut reply.head);
-    context.record.borrow_mut().status = Some(reply.head.status);
+    context
+        .record
+        .borrow_mut()
+        .answered(reply.head.status, &reply.head.fields);
     if let Err(error) = tunnel.with(|session| session.reply(slot.id(), &reply.head)) {
         let error = CallError::new(
             FailureKind::Protocol,
@@ -132,9 +135,8 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, end: bool, worker: &Rc<Worker>)
 /// Runs the call unless the calling side gives up first; then dropping it cancels it at the backend.
 async fn until_given_up(
     slot: &Slot,
-    call: impl Future<Output = Result<Reply, CallError>>,
+    mut call: Pin<&mut impl Future<Output = Result<Reply, CallError>>>,
 ) -> Option<Result<Reply, CallError>> {
-    let mut call = pin!(call);
     std::future::poll_fn(|cx| match call.as_mut().poll(cx) {
         Poll::Ready(served) => Poll::Ready(Some(served)),
         Poll::Pending => slot.poll_given_up(cx).map(|_| None),

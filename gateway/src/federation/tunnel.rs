@@ -21,6 +21,7 @@ use super::state::TunnelPlace;
 use super::stream::Slot;
 use super::{Established, accept};
 use crate::drain::Stage;
+use crate::telemetry::metrics::Level;
 use crate::worker::Worker;
 
 /// How often liveness is looked at, as a part of the ping interval.
@@ -66,6 +67,8 @@ pub struct Tunnel {
     closed: Cell<bool>,
     closer: RefCell<Option<Waker>>,
     place: RefCell<Option<TunnelPlace>>,
+    up: Level,
+    is_up: Cell<bool>,
 }
 
 /// Runs a tunnel that was dealt to this worker.
@@ -103,6 +106,7 @@ pub fn start(established: Established, worker: &Rc<Worker>) {
             return;
         }
     };
+    let up = worker.observer.shared().metrics.tunnel_up.with(&[&site]);
     let tunnel = Rc::new(Tunnel {
         site,
         peer,
@@ -114,6 +118,8 @@ pub fn start(established: Established, worker: &Rc<Worker>) {
         closed: Cell::new(false),
         closer: RefCell::default(),
         place: RefCell::new(Some(place)),
+        up,
+        is_up: Cell::new(false),
     });
     tokio::task::spawn_local(run(Rc::clone(&tunnel), Rc::clone(worker), settings.ping_interval));
 }
@@ -195,6 +201,9 @@ impl Tunnel {
     pub fn close(&self) {
         if self.closed.replace(true) {
             return;
+        }
+        if self.is_up.replace(false) {
+            self.up.dec();
         }
         self.place.borrow_mut().take();
         let slots: Vec<_> = self.slots.borrow_mut().drain().collect();
@@ -298,6 +307,9 @@ impl Tunnel {
     fn on(self: &Rc<Self>, event: Incoming, worker: &Rc<Worker>) {
         match event {
             Incoming::Hello(hello) => {
+                if !self.is_up.replace(true) {
+                    self.up.inc();
+                }
                 let peer_workers = usize::from(hello.workers);
                 if let Some(place) = self.place.borrow_mut().as_mut() {
                     place.is_ready(peer_workers);
@@ -311,7 +323,16 @@ impl Tunnel {
             Incoming::Malformed { error, .. } => {
                 tracing::warn!(peer = %self.peer.identity(), %error, "a call was refused: its head is malformed");
             }
-            Incoming::Info { .. } | Incoming::Pong { .. } => {}
+            Incoming::Pong { rtt } => {
+                worker
+                    .observer
+                    .shared()
+                    .metrics
+                    .tunnel_rtt
+                    .with(&[&self.site])
+                    .set(rtt.as_secs_f64());
+            }
+            Incoming::Info { .. } => {}
             Incoming::Reply { call, head } => self.to_slot(call, |slot| slot.replied(head)),
             Incoming::Data { call, data, end } => self.to_slot(call, |slot| slot.received(data, end)),
             Incoming::End { call, outcome } => self.to_slot(call, |slot| slot.ended(outcome)),

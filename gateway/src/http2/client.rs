@@ -221,7 +221,7 @@ async fn take_off(endpoint: &Rc<Endpoint>) -> Result<Flight, CallError> {
         let open = u32::try_from(pool.connections.borrow().len()).unwrap_or(u32::MAX);
         if !pool.connecting.get() && open < spec.max_connections {
             let connecting = Connecting::new(pool);
-            let connection = connect_http2(endpoint).await?;
+            let connection = Box::pin(connect_http2(endpoint)).await?;
             pool.connections.borrow_mut().push(connection);
             drop(connecting);
             continue;

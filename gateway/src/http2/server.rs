@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ use crate::error::CallError;
 use crate::http1::{Http1Connection, Side};
 use crate::listen::Origin;
 use crate::listen::exchange::Exchange;
-use crate::observe::Record;
+use crate::observe::Version;
 use crate::payload::{Body, Broken, Outlet};
 use crate::policy;
 use crate::refuse::refuse;
@@ -139,7 +139,7 @@ async fn serve_stream(
     let mut head = match head::request(&parts, scheme, ended, limits) {
         Ok(head) => head,
         Err(error) => {
-            worker.count_refused_head(FailureKind::BadRequest, &origin, &error.to_string());
+            worker.observer.refused_head(FailureKind::BadRequest);
             let grpc = parts.headers.get(http::header::CONTENT_TYPE);
             let grpc = grpc.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
             let protocol = if grpc { Protocol::Grpc } else { Protocol::Http };
@@ -155,6 +155,7 @@ async fn serve_stream(
     drop(parts);
     let address = worker.client_address(&origin, &head.call.fields);
     edge::strip_request(&mut head.call.fields);
+    let record = worker.observer.begin(&mut head.call, &origin, Version::Http2);
     let timeouts = world.snapshot.config.timeouts;
     let protocol = head.call.protocol;
     let context = Rc::new(CallContext {
@@ -170,7 +171,7 @@ async fn serve_stream(
         attempts: Cell::new(MAX_ATTEMPTS),
         visited: Vec::new(),
         timer: worker.clock.timer(),
-        record: RefCell::new(Record::begin(&head.call, &origin, started)),
+        record: RefCell::new(record),
     });
     let body = if ended {
         Body::Empty
@@ -189,7 +190,8 @@ async fn serve_stream(
         })
     };
     let is_head = head.call.method == http::Method::HEAD;
-    let served = until_reset(serve_client(Call { head: head.call, body }, &context), &mut respond).await;
+    let call = pin!(serve_client(Call { head: head.call, body }, &context));
+    let served = until_reset(call, &mut respond).await;
     let Some(mut reply) = served else {
         context
             .record
@@ -198,13 +200,18 @@ async fn serve_stream(
         return;
     };
     edge::strip_reply(&mut reply.head);
-    context.record.borrow_mut().status = Some(reply.head.status);
+    context
+        .record
+        .borrow_mut()
+        .answered(reply.head.status, &reply.head.fields);
     answer(reply, respond, &context, is_head, timeouts.write).await;
 }
 
 /// Runs the call unless the client resets its stream first; then dropping it cancels it everywhere.
-async fn until_reset(call: impl Future<Output = Reply>, respond: &mut SendResponse<Bytes>) -> Option<Reply> {
-    let mut call = pin!(call);
+async fn until_reset(
+    mut call: Pin<&mut impl Future<Output = Reply>>,
+    respond: &mut SendResponse<Bytes>,
+) -> Option<Reply> {
     std::future::poll_fn(|cx| match call.as_mut().poll(cx) {
         Poll::Ready(reply) => Poll::Ready(Some(reply)),
         Poll::Pending => respond.poll_reset(cx).map(|_| None),

@@ -32,7 +32,7 @@ pub async fn serve(stream: TcpStream, origin: Origin, worker: Rc<Worker>, guard:
                 tracing::warn!(listener = %origin.listener, limit, "handshake refused: too many are under way");
                 return;
             };
-            match handshake(stream, Arc::clone(tls), timeouts.handshake).await {
+            match Box::pin(handshake(stream, Arc::clone(tls), timeouts.handshake)).await {
                 Ok(stream) => {
                     drop(permit);
                     Socket::tls(stream, &worker.clock, timeouts.write)
@@ -48,11 +48,11 @@ pub async fn serve(stream: TcpStream, origin: Origin, worker: Rc<Worker>, guard:
     let is_http2 = socket.alpn().is_some_and(|protocol| protocol == b"h2");
     let connection = Http1Connection::of_client(Rc::new(socket));
     if is_http2 {
-        http2::server::serve(connection, origin, worker, guard).await;
+        Box::pin(http2::server::serve(connection, origin, worker, guard)).await;
     } else {
         match http1::serve(&connection, &origin, &worker, &guard).await {
             http1::Done::Closed => {}
-            http1::Done::Http2 => http2::server::serve(connection, origin, worker, guard).await,
+            http1::Done::Http2 => Box::pin(http2::server::serve(connection, origin, worker, guard)).await,
         }
     }
 }

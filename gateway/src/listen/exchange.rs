@@ -23,6 +23,10 @@ pub struct Exchange {
     down: Pump,
     context: Rc<CallContext>,
     websocket: bool,
+    /// The end of the reply is the end of the whole call: so it is on a tunnel.
+    ends_both: bool,
+    /// Nobody takes what is left of the request.
+    unwanted: bool,
     closing: Option<Timer>,
     _lease: Option<Lease>,
 }
@@ -52,6 +56,7 @@ impl Exchange {
     /// Begins to move the body of a reply into `outlet`, which has been given the head.
     pub fn new(reply: Reply, outlet: Outlet, context: Rc<CallContext>) -> Self {
         let websocket = context.protocol == Protocol::WebSocket && reply.head.status.as_u16() == 101;
+        let ends_both = matches!(outlet, Outlet::Tunnel(_));
         // The service's clock was for the head. What the client itself asked for goes on.
         match context.left() {
             Some(left) => context.timer.arm(left),
@@ -62,6 +67,8 @@ impl Exchange {
             down: Pump::new(reply.body, outlet),
             context,
             websocket,
+            ends_both,
+            unwanted: false,
             closing: None,
             _lease: reply.lease,
         }
@@ -80,9 +87,12 @@ impl Exchange {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => self.half_closed(),
                 Poll::Ready(Err(PumpError::Source(broken))) => return Poll::Ready(self.cut(broken)),
-                // The backend wants no more of the request: its reply tells why. A WebSocket has no reply to wait for.
-                Poll::Ready(Err(PumpError::Sink(broken))) if self.websocket => return Poll::Ready(self.cut(broken)),
-                Poll::Ready(Err(PumpError::Sink(_))) => self.rest = Pump::stuck(),
+                // The backend wants no more of the request: its reply, or its close, tells why.
+                Poll::Ready(Err(PumpError::Sink(_))) => {
+                    self.rest = Pump::stuck();
+                    self.unwanted = true;
+                    self.half_closed();
+                }
             }
         }
         if !self.down.is_done() {
@@ -101,7 +111,7 @@ impl Exchange {
         }
         let over = if self.websocket {
             let closed = self.closing.as_ref().is_some_and(|closing| closing.poll(cx).is_ready());
-            closed || (self.rest.is_done() && self.down.is_done())
+            closed || (self.down.is_done() && (self.ends_both || self.unwanted || self.rest.is_done()))
         } else {
             self.down.is_done()
         };
@@ -138,8 +148,10 @@ impl Exchange {
     }
 
     fn count(&self) {
-        let mut record = self.context.record.borrow_mut();
-        record.up = self.rest.moved();
-        record.down = self.down.moved();
+        let (up, down) = (self.rest.moved(), self.down.moved());
+        self.context
+            .record
+            .borrow_mut()
+            .ended(self.down.grpc_status(), up, down);
     }
 }

@@ -94,13 +94,17 @@ fn is_of_connection(error: &std::io::Error) -> bool {
 fn admit(stream: TcpStream, origin: Origin, worker: &Rc<Worker>) {
     let limit = worker.world().snapshot.config.limits.connections;
     let Some(permit) = Permit::take(&worker.shared, |shared| &shared.connections, limit) else {
+        worker.observer.shared().metrics.limit_hit.with(&["connections"]).inc();
         tracing::warn!(listener = %origin.listener, limit, "connection refused: too many are open");
         return;
     };
     let Some(guard) = worker.guard_for_work() else { return };
+    let open = worker.observer.shared().metrics.connections.with(&[&origin.listener]);
+    open.inc();
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
         connection::serve(stream, origin, worker, guard).await;
+        open.dec();
         drop(permit);
     });
 }

@@ -39,6 +39,8 @@ pub async fn send(
     limits: &http1::Limits,
 ) -> Result<Reply, CallError> {
     let websocket = call.protocol == Protocol::WebSocket;
+    // Until the reply is whole the connection is of no use to anybody else, whatever becomes of this call.
+    connection.begin_read();
     let key = websocket.then(|| ClientKey::from_random(rand::random()));
     let mut head = BytesMut::with_capacity(512 + call.fields.as_wire().len());
     let options = RequestOptions {
@@ -227,7 +229,10 @@ impl Attempt<'_> {
         }
         let kind = match framing {
             _ if switched => Some(BodyKind::UntilClose),
-            ReplyFraming::Empty => None,
+            ReplyFraming::Empty => {
+                self.connection.end_read();
+                None
+            }
             ReplyFraming::Length(length) => Some(BodyKind::Length(length)),
             ReplyFraming::Chunked => Some(BodyKind::Chunked(Box::default())),
             ReplyFraming::UntilClose => {
