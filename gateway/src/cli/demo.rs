@@ -106,7 +106,7 @@ fn greeting(sites: &Sites) -> String {
     sections.push(lines::operator(places));
     format!(
         "Two sites run in this process. Paste a line into another terminal; Ctrl-C ends it all and leaves nothing behind.\n\n\
-         \x20 you --> aws {} ==tunnel, both sides verified==> azure {} --> backends: HTTP, WebSocket, gRPC\n\n\
+         \x20  you --> aws {} ==tunnel, both sides verified==> azure {} --> backends: HTTP, WebSocket, gRPC\n\n\
          {}The same as files, for processes of their own: causeway demo --eject DIR\n",
         places.aws.edge,
         places.azure.edge,

@@ -48,8 +48,8 @@ pub fn sections(places: &Places) -> Vec<Section> {
                     "pip install websockets",
                 ),
                 line(
-                    format!("npx wscat -c ws://{aws}/"),
-                    "or with node; says back what you type",
+                    format!("npx wscat -c ws://{aws}/ -x hello"),
+                    "or with node",
                 ),
             ],
         },
