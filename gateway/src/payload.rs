@@ -8,6 +8,7 @@ use std::fmt;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use causeway_protocols::websocket::{Direction, Tracker, TrackerLimits, WsViolation};
 use causeway_protocols::{Code, End, FailureKind, Reset, name};
 
 use crate::federation::stream::{TunnelBody, TunnelOutlet};
@@ -216,6 +217,12 @@ pub struct Pump {
     stage: Stage,
     moved: u64,
     grpc: Option<Code>,
+    /// Follows the frames of a WebSocket.
+    track: Option<Box<Tracker>>,
+    /// A rule of WebSocket that what came from the source has broken.
+    violated: Option<WsViolation>,
+    /// Sent at the next frame boundary in place of what the source has, and then nothing more.
+    last: Option<Bytes>,
 }
 
 impl Pump {
@@ -229,6 +236,26 @@ impl Pump {
             stage: Stage::Flowing,
             moved: 0,
             grpc: None,
+            track: None,
+            violated: None,
+            last: None,
+        }
+    }
+
+    /// Holds the bytes to the rules of WebSocket frames.
+    pub fn track(&mut self, direction: Direction, limits: TrackerLimits) {
+        self.track = Some(Box::new(Tracker::new(direction, limits)));
+    }
+
+    /// The rule that the source has broken. What came before was passed on, up to a frame boundary.
+    pub fn violation(&self) -> Option<WsViolation> {
+        self.violated
+    }
+
+    /// Ends the direction at the next frame boundary with this frame.
+    pub fn finish_with(&mut self, frame: Bytes) {
+        if self.stage == Stage::Flowing && self.last.is_none() {
+            self.last = Some(frame);
         }
     }
 
@@ -301,10 +328,32 @@ impl Pump {
                     if !self.data.is_empty() {
                         ready!(self.to.poll_send(cx, &mut self.data)).map_err(PumpError::Sink)?;
                     }
+                    if self
+                        .track
+                        .as_ref()
+                        .is_none_or(|track| track.state().frame_boundary || self.violated.is_some())
+                        && let Some(last) = self.last.take()
+                    {
+                        self.data = last;
+                        self.from = Body::Empty;
+                        self.track = None;
+                        continue;
+                    }
+                    if let Some(rule) = self.violated.filter(|_| self.track.is_some()) {
+                        ready!(self.to.poll_flush(cx)).map_err(PumpError::Sink)?;
+                        let broken = Broken::new(FailureKind::BadRequest, rule.to_string());
+                        return Poll::Ready(Err(PumpError::Source(broken)));
+                    }
                     match self.from.poll_chunk(cx) {
                         Poll::Ready(Ok(Chunk::Data(data))) => {
                             self.moved += data.len() as u64;
                             self.data = data;
+                            if let Some(track) = &mut self.track
+                                && let Err(violation) = track.pass(&self.data)
+                            {
+                                self.data.truncate(violation.good);
+                                self.violated = Some(violation.rule);
+                            }
                         }
                         Poll::Ready(Ok(Chunk::End(end))) => {
                             self.grpc = end.trailers.get(name::GRPC_STATUS).map(Code::of_text);

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use causeway_config::{self as config, Destination};
@@ -86,6 +87,8 @@ pub struct Worker {
     listening: RefCell<HashMap<SocketAddr, watch::Sender<bool>>>,
     guard: RefCell<Option<Guard>>,
     ids: Cell<u64>,
+    /// Tasks that want to know when the worker begins to drain.
+    drain_waits: RefCell<HashMap<u64, Waker>>,
 }
 
 /// A worker as seen from the control runtime.
@@ -146,6 +149,7 @@ impl Worker {
             listening: RefCell::default(),
             guard: RefCell::new(Some(guard.clone())),
             ids: Cell::new(rand::random()),
+            drain_waits: RefCell::default(),
         });
         tokio::task::spawn_local(sweep(Rc::downgrade(&worker)));
         let draining = guard.reached(Stage::Draining);
@@ -161,6 +165,10 @@ impl Worker {
                     serving = false;
                     worker.listening.borrow_mut().clear();
                     worker.guard.borrow_mut().take();
+                    let waits: Vec<_> = worker.drain_waits.borrow_mut().drain().collect();
+                    for (_, waker) in waits {
+                        waker.wake();
+                    }
                 }
                 command = commands.recv() => match command {
                     Some(command) => worker.obey(command),
@@ -252,10 +260,47 @@ impl Worker {
         Some(client)
     }
 
+    /// Something that is ready when the worker begins to drain.
+    pub fn wait_for_drain(self: &Rc<Self>) -> DrainWait {
+        DrainWait {
+            worker: Rc::clone(self),
+            id: self.next_id(),
+        }
+    }
+
     /// A number that no other call of this worker has.
     pub fn next_id(&self) -> u64 {
         self.ids.set(self.ids.get().wrapping_add(1));
         self.ids.get()
+    }
+}
+
+/// Waits for the drain of a worker. Cheaper than a [`Guard`] where there are many: nothing until it is polled.
+#[derive(Debug)]
+pub struct DrainWait {
+    worker: Rc<Worker>,
+    id: u64,
+}
+
+impl DrainWait {
+    /// Ready once the worker drains.
+    pub fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.worker.guard.borrow().is_none() {
+            return Poll::Ready(());
+        }
+        let mut waits = self.worker.drain_waits.borrow_mut();
+        match waits.get_mut(&self.id) {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            Some(waker) => *waker = cx.waker().clone(),
+            None => drop(waits.insert(self.id, cx.waker().clone())),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for DrainWait {
+    fn drop(&mut self) {
+        self.worker.drain_waits.borrow_mut().remove(&self.id);
     }
 }
 
