@@ -152,8 +152,13 @@ impl Outlet {
     /// As [`poll_send`](Self::poll_send).
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         match self {
-            Self::Discard | Self::Http2(_) | Self::Tunnel(_) => Poll::Ready(Ok(())),
+            Self::Discard | Self::Tunnel(_) => Poll::Ready(Ok(())),
             Self::Http1(outlet) => outlet.poll_flush(cx),
+            // Nothing is held back; this is where a client that goes away while the source is silent is noticed.
+            Self::Http2(outlet) => match outlet.poll_left(cx) {
+                Poll::Ready(broken) => Poll::Ready(Err(broken)),
+                Poll::Pending => Poll::Ready(Ok(())),
+            },
         }
     }
 

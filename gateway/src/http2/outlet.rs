@@ -116,6 +116,15 @@ impl Http2Outlet {
         Poll::Ready(sent.map_err(|error| broken(self.side, &error)))
     }
 
+    /// Notices that a client has reset its stream, while there is nothing to send. What a backend resets is told by
+    /// its reply.
+    pub fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        match self.side {
+            Side::Client => self.poll_reset(cx),
+            Side::Backend => Poll::Pending,
+        }
+    }
+
     /// Notices that the other side has reset the stream, while there is nothing to send.
     pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
         self.stream.poll_reset(cx).map(|reset| match reset {

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use causeway_protocols::{FailureKind, Length, Protocol, Scheme};
 use futures_util::FutureExt;
+use h2::RecvStream;
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
 use http::Request;
 
 use super::batch::BatchedSocket;
@@ -26,7 +26,7 @@ use crate::http1::{Http1Connection, Side};
 use crate::listen::Origin;
 use crate::listen::exchange::Exchange;
 use crate::observe::Version;
-use crate::payload::{Body, Broken, Outlet};
+use crate::payload::{Body, Outlet};
 use crate::policy;
 use crate::refuse::refuse;
 use crate::serve::serve_client;
@@ -243,20 +243,8 @@ async fn answer(
         Outlet::Http2(Http2Outlet::new(stream, Side::Client).with_stall(context.worker.clock.timer(), stall))
     };
     let mut exchange = Exchange::new(reply, outlet, Rc::clone(context));
-    std::future::poll_fn(|cx| {
-        if exchange.poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        // A client that goes away while the backend is silent.
-        match respond.poll_reset(cx) {
-            Poll::Ready(Ok(Reason::NO_ERROR)) | Poll::Pending => Poll::Pending,
-            Poll::Ready(_) => {
-                exchange.cut(Broken::new(FailureKind::Cancelled, "the client reset the stream"));
-                Poll::Ready(())
-            }
-        }
-    })
-    .await;
+    // A client that goes away is noticed by the outlet: once the head is sent, `h2` takes asking `respond` for a mistake.
+    std::future::poll_fn(|cx| exchange.poll(cx).map(drop)).await;
 }
 
 /// Sends a reply whose body is at hand.
