@@ -150,7 +150,7 @@ fn every_printed_line_works() {
             let mut process = Process::start(line, &mut shell);
             let status = process.ended(SOON);
             assert!(status.success(), "{line}\n{}", process.output());
-            process.output().contains(shown)
+            process.stdout.all().join("\n").contains(shown)
         });
     }
     demo.stop();

@@ -47,10 +47,7 @@ pub fn sections(places: &Places) -> Vec<Section> {
                     format!("(echo hello; sleep 1) | python3 -m websockets ws://{aws}/"),
                     "pip install websockets",
                 ),
-                line(
-                    format!("npx wscat -c ws://{aws}/ -x hello"),
-                    "or with node",
-                ),
+                line(format!("npx wscat -c ws://{aws}/ -x hello"), "or with node"),
             ],
         },
         Section {
