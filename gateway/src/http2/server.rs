@@ -139,7 +139,10 @@ async fn serve_stream(
     let mut head = match head::request(&parts, scheme, ended, limits) {
         Ok(head) => head,
         Err(error) => {
-            worker.observer.refused_head(FailureKind::BadRequest);
+            let kind = FailureKind::BadRequest;
+            worker
+                .observer
+                .refused_head(kind, kind.status(), &origin, &error.to_string());
             let grpc = parts.headers.get(http::header::CONTENT_TYPE);
             let grpc = grpc.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
             let protocol = if grpc { Protocol::Grpc } else { Protocol::Http };

@@ -153,7 +153,7 @@ async fn refuse_head(connection: &Rc<Http1Connection>, origin: &Origin, worker: 
         HeadError::Io(_) => return,
     };
     tracing::debug!(client = %origin.peer, listener = %origin.listener, %detail, "request refused");
-    worker.observer.refused_head(kind);
+    worker.observer.refused_head(kind, status, origin, &detail);
     let error = CallError::new(kind, detail);
     let mut reply = refuse(Protocol::Http, &error, None);
     reply.head.status = status;
