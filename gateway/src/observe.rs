@@ -22,7 +22,7 @@ use crate::telemetry::lines::Lines;
 use crate::telemetry::metrics::{GatewayMetrics, Registry, RouteMetrics, Shard};
 use crate::telemetry::record::{CallRecord, Failure};
 use crate::telemetry::span::{Memory, Tracer, semconv};
-use crate::telemetry::trace::{Ids, TraceContext};
+use crate::telemetry::trace::{Ids, Sampler, TraceContext};
 
 /// What the whole process tells with.
 #[derive(Debug)]
@@ -152,9 +152,22 @@ impl Observer {
         }
     }
 
-    /// Counts a request whose head was refused before it became a call.
-    pub fn refused_head(&self, kind: FailureKind) {
+    /// Tells of a request whose head was refused before it became a call. What it said is not repeated: it was malformed.
+    pub fn refused_head(&self, kind: FailureKind, status: StatusCode, origin: &Origin, reason: &str) {
         self.shared.metrics.failure(kind);
+        let context = TraceContext::root(&self.ids, &Sampler::off());
+        let call = CallRecord {
+            listener: &origin.listener,
+            status: status.as_u16(),
+            failure: Some(Failure { kind, reason }),
+            client: Some(origin.peer),
+            network_peer: Some(origin.peer),
+            ..CallRecord::new(&context, SystemTime::now())
+        };
+        self.shared
+            .unrouted
+            .observe(Protocol::Http, call.outcome(), "", call.status, call.duration);
+        self.access.write(&call);
     }
 
     /// Tells of a call that has ended.

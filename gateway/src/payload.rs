@@ -75,7 +75,7 @@ pub enum Body {
     /// A client's or backend's HTTP/1.1 connection.
     Http1(Http1Body),
     /// A stream of an HTTP/2 connection.
-    Http2(Http2Body),
+    Http2(Box<Http2Body>),
     /// A call of a tunnel.
     Tunnel(Box<TunnelBody>),
     /// Another body whose beginning is remembered, so that it can be sent again.
@@ -103,6 +103,15 @@ impl Body {
             Self::Http2(body) => body.poll_chunk(cx),
             Self::Tunnel(body) => body.poll_chunk(cx),
             Self::Replay(body) => body.poll_chunk(cx),
+        }
+    }
+
+    /// Takes in what has arrived while nobody wants it yet, where leaving it costs more than its size. Windows bound it.
+    pub fn absorb(&mut self, cx: &mut Context<'_>) {
+        match self {
+            Self::Http2(body) => body.absorb(cx),
+            Self::Replay(body) => body.absorb(cx),
+            _ => {}
         }
     }
 
@@ -180,7 +189,7 @@ impl Outlet {
         match self {
             Self::Discard => {}
             Self::Http1(outlet) => outlet.abort(),
-            Self::Http2(outlet) => outlet.abort(broken.reset()),
+            Self::Http2(outlet) => outlet.abort(broken),
             Self::Tunnel(outlet) => outlet.abort(broken),
         }
     }
@@ -331,7 +340,11 @@ impl Pump {
                 }
                 Stage::Flowing => {
                     if !self.data.is_empty() {
-                        ready!(self.to.poll_send(cx, &mut self.data)).map_err(PumpError::Sink)?;
+                        let Poll::Ready(sent) = self.to.poll_send(cx, &mut self.data) else {
+                            self.from.absorb(cx);
+                            return Poll::Pending;
+                        };
+                        sent.map_err(PumpError::Sink)?;
                     }
                     if self
                         .track

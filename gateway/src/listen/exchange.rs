@@ -77,6 +77,8 @@ impl Exchange {
             let limits = TrackerLimits {
                 frame: limits.websocket_frame,
                 fragments: limits.websocket_fragments,
+                // Nothing holds a message here, so there is no reason to limit it.
+                message: u64::MAX,
                 rsv1: handshake::uses_rsv1(&reply.head.fields),
                 ..TrackerLimits::default()
             };

@@ -153,7 +153,7 @@ async fn refuse_head(connection: &Rc<Http1Connection>, origin: &Origin, worker: 
         HeadError::Io(_) => return,
     };
     tracing::debug!(client = %origin.peer, listener = %origin.listener, %detail, "request refused");
-    worker.observer.refused_head(kind);
+    worker.observer.refused_head(kind, status, origin, &detail);
     let error = CallError::new(kind, detail);
     let mut reply = refuse(Protocol::Http, &error, None);
     reply.head.status = status;
@@ -236,7 +236,15 @@ async fn serve_request(
         Body::Http1(if head.hold { body.on_permit() } else { body })
     });
 
-    let call = serve_client(Call { head, body }, &context);
+    let taken = upgrade.is_none() || origin.takes_websockets(&world.snapshot.config);
+    let call = async {
+        if taken {
+            return serve_client(Call { head, body }, &context).await;
+        }
+        let error = CallError::new(FailureKind::Refused, "this listener takes no WebSockets");
+        context.record.borrow_mut().failed(&error);
+        refuse(Protocol::Http, &error, None)
+    };
     let Some(mut reply) = until_gone(pin!(call), connection).await else {
         context.record.borrow_mut().failed(&CallError::new(
             FailureKind::Cancelled,

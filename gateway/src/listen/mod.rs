@@ -28,6 +28,14 @@ pub struct Origin {
     pub peer: SocketAddr,
 }
 
+impl Origin {
+    /// Whether its listener lets clients open WebSockets. One that a reload has removed opens no new ones.
+    pub fn takes_websockets(&self, config: &config::Config) -> bool {
+        let mut listeners = config.listeners.iter();
+        listeners.any(|listener| *listener.name == *self.listener && listener.websocket)
+    }
+}
+
 /// After running out of descriptors or memory, accepting pauses this long: the loop must never end, nor spin.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
