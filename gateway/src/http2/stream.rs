@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use causeway_protocols::{FailureKind, Length, Protocol, Scheme};
-use h2::server::SendResponse;
 use h2::RecvStream;
+use h2::server::SendResponse;
 use http::{Request, StatusCode};
 
 use super::activity::OpenStream;
