@@ -13,6 +13,7 @@ use causeway_pki::tls::TunnelTls;
 use causeway_protocols::tunnel::GrowthLedger;
 use tokio::runtime::{Handle, Runtime};
 
+use crate::admin::{self, Admin, AdminParts, AdminSettings};
 use crate::discovery::{self, Discovery};
 use crate::drain::{Drain, Drained, Stage};
 use crate::federation::{self, links::Links};
@@ -20,7 +21,11 @@ use crate::identity::{self, IdentityError};
 use crate::listen::bind;
 use crate::reload;
 use crate::snapshot::{BuildError, Snapshot};
+use crate::status::Status;
+use crate::telemetry::metrics::{GatewayMetrics, Registry};
 use crate::worker::{Command, Shared, WorkerHandle};
+
+mod telling;
 
 /// Between saying that it stops and closing idle connections, at least: busy clients are told by their next reply to
 /// come on another connection, and none sends a request into a connection that is just being closed.
@@ -48,6 +53,9 @@ pub enum AppError {
         #[source]
         source: io::Error,
     },
+    /// The collector's address, header fields or certificates.
+    #[error("telemetry: {0}")]
+    Telemetry(String),
     /// A gateway that stops takes no new configuration.
     #[error("the gateway is stopping")]
     Draining,
@@ -99,6 +107,7 @@ pub struct Bound {
 pub struct App {
     control: Runtime,
     gateway: Arc<Gateway>,
+    _admin: Admin,
 }
 
 /// A running gateway, for those on its control runtime: everything but the end.
@@ -107,18 +116,37 @@ pub struct Gateway {
     control: Handle,
     workers: Mutex<Vec<WorkerHandle>>,
     shared: Arc<Shared>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
+    /// Held while reloading, which may take a moment; `state` never is.
+    turn: Mutex<()>,
 }
 
+/// What changes with a reload.
 #[derive(Debug)]
-struct State {
+pub(crate) struct State {
     config: Config,
+    snapshot: Arc<Snapshot>,
+    bound: Bound,
     discovery: Arc<Discovery>,
     generation: u64,
     sockets: Vec<Listener>,
     links: Option<Links>,
     /// The configured address of tunnels, and the one it got.
     federation: Option<(SocketAddr, SocketAddr)>,
+}
+
+impl State {
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    pub(crate) fn bound(&self) -> &Bound {
+        &self.bound
+    }
 }
 
 /// A listener with its sockets at the workers. It is known by its address: what it is called may change.
@@ -157,17 +185,21 @@ impl App {
             .workers
             .or_else(|| std::thread::available_parallelism().ok())
             .map_or(1, Into::into);
+        let telemetry = Arc::new(telling::telemetry(&config, count, control.handle())?);
+        let metrics = &telemetry.metrics;
         let mut problems = Vec::new();
         let material = identity::load(&config, None).map_err(|errors| problems.extend(of(errors)));
-        let snapshot = Snapshot::build(config.clone(), &discovery, 1).map_err(|errors| problems.extend(of(errors)));
+        let snapshot =
+            Snapshot::build(config.clone(), &discovery, metrics, 1).map_err(|errors| problems.extend(of(errors)));
         let (Ok(material), Ok(snapshot)) = (material, snapshot) else {
             return Err(AppError::of(problems));
         };
         let tls = OnceLock::new();
         if let Some(material) = material {
-            tls.set(identity::tls(material)).ok();
+            tls.set(identity::tls(material, metrics)).ok();
         }
         let shared = Arc::new(Shared {
+            telemetry: Arc::clone(&telemetry),
             drain: Drain::default(),
             connections: AtomicUsize::new(0),
             handshakes: AtomicUsize::new(0),
@@ -183,6 +215,8 @@ impl App {
             .collect();
         let state = State {
             config: config.clone(),
+            snapshot: Arc::clone(&snapshot),
+            bound: Bound::default(),
             discovery,
             generation: 0,
             sockets: Vec::new(),
@@ -193,12 +227,15 @@ impl App {
             control: control.handle().clone(),
             workers: Mutex::new(workers?),
             shared,
-            state: Mutex::new(state),
+            state: Arc::new(Mutex::new(state)),
+            turn: Mutex::default(),
         };
-        gateway.publish(&mut poisoned(&gateway.state), config, snapshot, None)?;
+        gateway.publish(&mut poisoned(&gateway.state), config, snapshot, None, None)?;
+        let admin = gateway.administer()?;
         Ok(Self {
             control,
             gateway: Arc::new(gateway),
+            _admin: admin,
         })
     }
 
@@ -213,7 +250,8 @@ impl App {
         if let Err(errors) = identity::load(&config, None) {
             problems.extend(of(errors));
         }
-        if let Err(errors) = Snapshot::build(config, &discovery, 0) {
+        let metrics = GatewayMetrics::new(&Registry::new(0));
+        if let Err(errors) = Snapshot::build(config, &discovery, &metrics, 0) {
             problems.extend(of(errors));
         }
         if problems.is_empty() {
@@ -275,6 +313,7 @@ impl App {
         for worker in std::mem::take(&mut *poisoned(&self.gateway.workers)) {
             worker.join();
         }
+        telling::flush(&self.gateway.shared.telemetry, &self.control);
         self.control.shutdown_timeout(Duration::from_secs(2));
         drained
     }
@@ -287,16 +326,7 @@ fn of<E: Into<AppError>>(errors: Vec<E>) -> impl Iterator<Item = AppError> {
 impl Gateway {
     /// What it listens on.
     pub fn bound(&self) -> Bound {
-        let state = poisoned(&self.state);
-        Bound {
-            listeners: state
-                .sockets
-                .iter()
-                .map(|listener| (config::Name::clone(&listener.name), listener.bound))
-                .collect(),
-            federation: state.federation.map(|(_, bound)| bound),
-            admin: None,
-        }
+        poisoned(&self.state).bound.clone()
     }
 
     /// What all workers share.
@@ -336,48 +366,56 @@ impl Gateway {
     /// # Errors
     /// Every problem, see [`AppError`]; then nothing has changed.
     pub fn reload(&self, config: Config) -> Result<u64, AppError> {
-        let mut state = poisoned(&self.state);
+        let _turn = poisoned(&self.turn);
+        let metrics = &self.shared.telemetry.metrics;
+        let reloaded = self.try_reload(config);
+        let result = if reloaded.is_ok() { "success" } else { "failure" };
+        metrics.reloads.with(&[result]).inc();
+        reloaded
+    }
+
+    fn try_reload(&self, config: Config) -> Result<u64, AppError> {
         if self.shared.drain.stage() != Stage::Serving {
             return Err(AppError::Draining);
         }
-        let state = &mut *state;
-        let discovery = if state.config.dns == config.dns {
+        // Only reloads change it, and this is the only one.
+        let (current, generation, before) = {
+            let state = poisoned(&self.state);
+            (Arc::clone(&state.discovery), state.generation + 1, state.config.clone())
+        };
+        let discovery = if before.dns == config.dns {
             None
         } else {
-            Some(Arc::new(state.discovery.renewed(&config.dns)))
+            Some(Arc::new(current.renewed(&config.dns)))
         };
-        let looking = discovery.as_ref().unwrap_or(&state.discovery);
-        let before = self.shared.federation.tls.get().map(TunnelTls::trust);
+        let tls = &self.shared.federation.tls;
+        let metrics = &self.shared.telemetry.metrics;
+        let trust = tls.get().map(TunnelTls::trust);
         let mut problems = Vec::new();
-        let material = identity::load(&config, before.as_ref()).map_err(|errors| problems.extend(of(errors)));
-        let snapshot = Snapshot::build(config.clone(), looking, state.generation + 1)
-            .map_err(|errors| problems.extend(of(errors)));
+        let material = identity::load(&config, trust.as_ref()).map_err(|errors| problems.extend(of(errors)));
+        let looking = discovery.as_ref().unwrap_or(&current);
+        let snapshot =
+            Snapshot::build(config.clone(), looking, metrics, generation).map_err(|errors| problems.extend(of(errors)));
         let (Ok(material), Ok(snapshot)) = (material, snapshot) else {
             // Opened and closed again, so that all problems are told at once.
-            if let Err(errors) = self.relisten(state, &config) {
+            if let Err(errors) = self.relisten(&poisoned(&self.state), &config) {
                 problems.extend(errors);
             }
             return Err(AppError::of(problems));
         };
         self.warm(&snapshot);
-        for what in needs_restart(&state.config, &config) {
+        for what in needs_restart(&before, &config) {
             tracing::warn!("`{what}` has changed: restart the gateway for that");
         }
-        let tls = &self.shared.federation.tls;
         let material = match (material, tls.get()) {
             (Some(material), None) => {
-                tls.set(identity::tls(material)).ok();
+                tls.set(identity::tls(material, metrics)).ok();
                 None
             }
             (material, _) => material,
         };
-        if let Some(discovery) = discovery {
-            state.discovery = discovery;
-            if let Some(links) = &mut state.links {
-                links.forget_addresses();
-            }
-        }
-        self.publish(state, config, Arc::new(snapshot), material)?;
+        let mut state = poisoned(&self.state);
+        self.publish(&mut state, config, Arc::new(snapshot), material, discovery)?;
         Ok(state.generation)
     }
 
@@ -388,6 +426,7 @@ impl Gateway {
         config: Config,
         snapshot: Arc<Snapshot>,
         material: Option<identity::Material>,
+        discovery: Option<Arc<Discovery>>,
     ) -> Result<(), AppError> {
         let mut problems = Vec::new();
         let listeners = self.relisten(state, &config).map_err(|errors| problems.extend(errors));
@@ -414,6 +453,12 @@ impl Gateway {
             state.federation = Some((bind, bound));
         }
         // From here on nothing fails.
+        if let Some(discovery) = discovery {
+            state.discovery = discovery;
+            if let Some(links) = &mut state.links {
+                links.forget_addresses();
+            }
+        }
         self.tell_listeners(state, &snapshot, listeners);
         let tls = self.shared.federation.tls.get();
         if let Some(tls) = tls {
@@ -432,7 +477,15 @@ impl Gateway {
             }
             links.update(&config, &state.discovery);
         }
+        telling::tell_metrics(&self.shared, &config);
         state.generation = snapshot.generation;
+        state.bound.listeners = state
+            .sockets
+            .iter()
+            .map(|listener| (config::Name::clone(&listener.name), listener.bound))
+            .collect();
+        state.bound.federation = state.federation.map(|(_, bound)| bound);
+        state.snapshot = snapshot;
         state.config = config;
         Ok(())
     }
@@ -523,6 +576,35 @@ impl Gateway {
         });
         // Late names are late: calls to them are refused until they come.
         waiting.recv_timeout(WARMING).ok();
+    }
+
+    /// Opens the operator's port.
+    fn administer(&self) -> Result<Admin, AppError> {
+        let config = self.config().admin;
+        let telemetry = &self.shared.telemetry;
+        let settings = AdminSettings {
+            bind: config.bind,
+            metrics_bind: config.metrics_bind,
+            socket: None,
+            hosts: Vec::new(),
+        };
+        let parts = AdminParts {
+            registry: telemetry.registry.clone(),
+            source: Arc::new(Status {
+                shared: Arc::clone(&self.shared),
+                state: Arc::clone(&self.state),
+            }),
+            control: None,
+            memory: telemetry.memory.clone(),
+        };
+        let admin = self.control.block_on(admin::start(&settings, parts, &self.control));
+        let admin = admin.map_err(|source| AppError::Bind {
+            address: config.bind,
+            of: "admin".to_owned(),
+            source,
+        })?;
+        poisoned(&self.state).bound.admin = Some(admin.address);
+        Ok(admin)
     }
 
     fn tell_all(&self, command: impl Fn() -> Command) {

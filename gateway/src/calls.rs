@@ -80,7 +80,7 @@ impl OpenCalls {
             let age = call.started.elapsed();
             let snapshot = &call.world.snapshot;
             let record = call.record.borrow();
-            let route = record.route.and_then(|index| snapshot.config.routes.get(index));
+            let route = record.route().and_then(|index| snapshot.config.routes.get(index));
             let (route, site) = match &call.caller {
                 Caller::Client { .. } => (route.map_or("-", |route| &*route.name), "-"),
                 Caller::Site { identity, export, .. } => (&**export, identity.site().unwrap_or("-")),

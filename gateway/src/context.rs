@@ -72,16 +72,17 @@ pub struct CallContext {
     pub place: Cell<Option<usize>>,
 }
 
+/// Attempts of one call over all sites and services, whatever the services allow.
+pub const MAX_ATTEMPTS: u8 = 5;
+
 impl Drop for CallContext {
     fn drop(&mut self) {
         if let Some(place) = self.place.take() {
             self.worker.calls.leave(place);
         }
+        self.worker.observer.finish(self);
     }
 }
-
-/// Attempts of one call over all sites and services, whatever the services allow.
-pub const MAX_ATTEMPTS: u8 = 5;
 
 impl CallContext {
     /// Time left until the client's deadline, if it has one; zero when it has passed.

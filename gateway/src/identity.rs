@@ -13,6 +13,8 @@ use causeway_pki::verify::Trust;
 use causeway_pki::{TrustDomain, certificate};
 use rustls_pki_types::UnixTime;
 
+use crate::telemetry::metrics::GatewayMetrics;
+
 /// The largest file of revocation lists, in bytes.
 const MAX_CRL: u64 = 4 << 20;
 /// The most files of revocation lists.
@@ -96,10 +98,12 @@ pub fn load(config: &Config, before: Option<&Trust>) -> Result<Option<Material>,
 }
 
 /// The TLS of tunnels with these.
-pub fn tls(material: Material) -> TunnelTls {
+pub fn tls(material: Material, metrics: &GatewayMetrics) -> TunnelTls {
+    let refused = metrics.peer_refused.clone();
     let Material { trust, credentials } = material;
     TunnelTls::new(provider(), trust, credentials)
-        .on_refusal(Arc::new(|error| {
+        .on_refusal(Arc::new(move |error| {
+            refused.with(&[error.reason()]).inc();
             tracing::warn!(reason = error.reason(), %error, "peer refused");
         }))
         .on_skew(Arc::new(|verified| {

@@ -8,7 +8,8 @@ use std::fmt;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use causeway_protocols::{End, FailureKind, Reset};
+use causeway_protocols::websocket::{Direction, Tracker, TrackerLimits, WsViolation};
+use causeway_protocols::{Code, End, FailureKind, Reset, name};
 
 use crate::federation::stream::{TunnelBody, TunnelOutlet};
 use crate::http1::{Http1Body, Http1Outlet};
@@ -74,7 +75,7 @@ pub enum Body {
     /// A client's or backend's HTTP/1.1 connection.
     Http1(Http1Body),
     /// A stream of an HTTP/2 connection.
-    Http2(Http2Body),
+    Http2(Box<Http2Body>),
     /// A call of a tunnel.
     Tunnel(Box<TunnelBody>),
     /// Another body whose beginning is remembered, so that it can be sent again.
@@ -102,6 +103,15 @@ impl Body {
             Self::Http2(body) => body.poll_chunk(cx),
             Self::Tunnel(body) => body.poll_chunk(cx),
             Self::Replay(body) => body.poll_chunk(cx),
+        }
+    }
+
+    /// Takes in what has arrived while nobody wants it yet, where leaving it costs more than its size. Windows bound it.
+    pub fn absorb(&mut self, cx: &mut Context<'_>) {
+        match self {
+            Self::Http2(body) => body.absorb(cx),
+            Self::Replay(body) => body.absorb(cx),
+            _ => {}
         }
     }
 
@@ -151,8 +161,13 @@ impl Outlet {
     /// As [`poll_send`](Self::poll_send).
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         match self {
-            Self::Discard | Self::Http2(_) | Self::Tunnel(_) => Poll::Ready(Ok(())),
+            Self::Discard | Self::Tunnel(_) => Poll::Ready(Ok(())),
             Self::Http1(outlet) => outlet.poll_flush(cx),
+            // Nothing is held back; this is where a client that goes away while the source is silent is noticed.
+            Self::Http2(outlet) => match outlet.poll_left(cx) {
+                Poll::Ready(broken) => Poll::Ready(Err(broken)),
+                Poll::Pending => Poll::Ready(Ok(())),
+            },
         }
     }
 
@@ -174,7 +189,7 @@ impl Outlet {
         match self {
             Self::Discard => {}
             Self::Http1(outlet) => outlet.abort(),
-            Self::Http2(outlet) => outlet.abort(broken.reset()),
+            Self::Http2(outlet) => outlet.abort(broken),
             Self::Tunnel(outlet) => outlet.abort(broken),
         }
     }
@@ -215,6 +230,13 @@ pub struct Pump {
     end: Option<End>,
     stage: Stage,
     moved: u64,
+    grpc: Option<Code>,
+    /// Follows the frames of a WebSocket.
+    track: Option<Box<Tracker>>,
+    /// A rule of WebSocket that what came from the source has broken.
+    violated: Option<WsViolation>,
+    /// Sent at the next frame boundary in place of what the source has, and then nothing more.
+    last: Option<Bytes>,
 }
 
 impl Pump {
@@ -227,6 +249,27 @@ impl Pump {
             end: None,
             stage: Stage::Flowing,
             moved: 0,
+            grpc: None,
+            track: None,
+            violated: None,
+            last: None,
+        }
+    }
+
+    /// Holds the bytes to the rules of WebSocket frames.
+    pub fn track(&mut self, direction: Direction, limits: TrackerLimits) {
+        self.track = Some(Box::new(Tracker::new(direction, limits)));
+    }
+
+    /// The rule that the source has broken. What came before was passed on, up to a frame boundary.
+    pub fn violation(&self) -> Option<WsViolation> {
+        self.violated
+    }
+
+    /// Ends the direction at the next frame boundary with this frame.
+    pub fn finish_with(&mut self, frame: Bytes) {
+        if self.stage == Stage::Flowing && self.last.is_none() {
+            self.last = Some(frame);
         }
     }
 
@@ -255,6 +298,11 @@ impl Pump {
                 ..Self::stuck()
             };
         }
+    }
+
+    /// The `grpc-status` of the trailers that have passed.
+    pub fn grpc_status(&self) -> Option<Code> {
+        self.grpc
     }
 
     /// Bytes that left the source so far.
@@ -292,14 +340,41 @@ impl Pump {
                 }
                 Stage::Flowing => {
                     if !self.data.is_empty() {
-                        ready!(self.to.poll_send(cx, &mut self.data)).map_err(PumpError::Sink)?;
+                        let Poll::Ready(sent) = self.to.poll_send(cx, &mut self.data) else {
+                            self.from.absorb(cx);
+                            return Poll::Pending;
+                        };
+                        sent.map_err(PumpError::Sink)?;
+                    }
+                    if self
+                        .track
+                        .as_ref()
+                        .is_none_or(|track| track.state().frame_boundary || self.violated.is_some())
+                        && let Some(last) = self.last.take()
+                    {
+                        self.data = last;
+                        self.from = Body::Empty;
+                        self.track = None;
+                        continue;
+                    }
+                    if let Some(rule) = self.violated.filter(|_| self.track.is_some()) {
+                        ready!(self.to.poll_flush(cx)).map_err(PumpError::Sink)?;
+                        let broken = Broken::new(FailureKind::BadRequest, rule.to_string());
+                        return Poll::Ready(Err(PumpError::Source(broken)));
                     }
                     match self.from.poll_chunk(cx) {
                         Poll::Ready(Ok(Chunk::Data(data))) => {
                             self.moved += data.len() as u64;
                             self.data = data;
+                            if let Some(track) = &mut self.track
+                                && let Err(violation) = track.pass(&self.data)
+                            {
+                                self.data.truncate(violation.good);
+                                self.violated = Some(violation.rule);
+                            }
                         }
                         Poll::Ready(Ok(Chunk::End(end))) => {
+                            self.grpc = end.trailers.get(name::GRPC_STATUS).map(Code::of_text);
                             self.end = Some(end);
                             self.stage = Stage::Ending;
                         }

@@ -92,6 +92,11 @@ impl ReplayBody {
         }
         Poll::Ready(chunk)
     }
+
+    /// Takes in what has arrived at the source; see [`Body::absorb`].
+    pub fn absorb(&mut self, cx: &mut Context<'_>) {
+        self.tape.borrow_mut().source.absorb(cx);
+    }
 }
 
 #[cfg(test)]

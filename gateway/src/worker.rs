@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use causeway_config::{self as config, Destination};
@@ -26,6 +27,7 @@ use crate::error::CallError;
 use crate::federation::tunnel::Tunnel;
 use crate::federation::{self, Established, PeerLink};
 use crate::listen::{self, Listening, Origin};
+use crate::observe::{Observer, Telemetry};
 use crate::payload::Body;
 use crate::policy;
 use crate::route::{self, Found};
@@ -60,6 +62,8 @@ pub struct Shared {
     pub handshakes: AtomicUsize,
     /// Links to the other sites.
     pub federation: federation::Shared,
+    /// Counts, logs and traces.
+    pub telemetry: Arc<Telemetry>,
 }
 
 /// What a worker serves with: its snapshot and what it keeps of its own for it.
@@ -83,6 +87,8 @@ pub struct Worker {
     pub clock: Rc<Clock>,
     /// What all workers share.
     pub shared: Arc<Shared>,
+    /// Counts, logs and traces calls.
+    pub observer: Observer,
     world: RefCell<Rc<World>>,
     /// The calls it has open.
     pub calls: OpenCalls,
@@ -90,6 +96,8 @@ pub struct Worker {
     tunnels: RefCell<Vec<Weak<Tunnel>>>,
     guard: RefCell<Option<Guard>>,
     ids: Cell<u64>,
+    /// Tasks that want to know when the worker begins to drain.
+    drain_waits: RefCell<HashMap<u64, Waker>>,
 }
 
 /// A worker as seen from the control runtime.
@@ -139,17 +147,20 @@ impl Worker {
         let clock = Clock::new();
         tokio::task::spawn_local(Rc::clone(&clock).run());
         let guard = shared.drain.guard();
+        let observer = Observer::new(Arc::clone(&shared.telemetry), &snapshot.config);
         let world = Rc::new(World::build(snapshot, None, &clock));
         let worker = Rc::new(Self {
             index,
             clock,
             shared,
+            observer,
             world: RefCell::new(world),
             calls: OpenCalls::default(),
             listening: RefCell::default(),
             tunnels: RefCell::default(),
             guard: RefCell::new(Some(guard.clone())),
             ids: Cell::new(rand::random()),
+            drain_waits: RefCell::default(),
         });
         tokio::task::spawn_local(sweep(Rc::downgrade(&worker)));
         let draining = guard.reached(Stage::Draining);
@@ -165,6 +176,10 @@ impl Worker {
                     serving = false;
                     worker.listening.borrow_mut().clear();
                     worker.guard.borrow_mut().take();
+                    let waits: Vec<_> = worker.drain_waits.borrow_mut().drain().collect();
+                    for (_, waker) in waits {
+                        waker.wake();
+                    }
                 }
                 command = commands.recv() => match command {
                     Some(command) => worker.obey(command),
@@ -288,13 +303,47 @@ impl Worker {
         Some(client)
     }
 
-    /// Counts a request whose head was refused before it became a call.
-    pub fn count_refused_head(&self, _kind: FailureKind, _origin: &Origin, _detail: &str) {}
+    /// Something that is ready when the worker begins to drain.
+    pub fn wait_for_drain(self: &Rc<Self>) -> DrainWait {
+        DrainWait {
+            worker: Rc::clone(self),
+            id: self.next_id(),
+        }
+    }
 
     /// A number that no other call of this worker has.
     pub fn next_id(&self) -> u64 {
         self.ids.set(self.ids.get().wrapping_add(1));
         self.ids.get()
+    }
+}
+
+/// Waits for the drain of a worker. Cheaper than a [`Guard`] where there are many: nothing until it is polled.
+#[derive(Debug)]
+pub struct DrainWait {
+    worker: Rc<Worker>,
+    id: u64,
+}
+
+impl DrainWait {
+    /// Ready once the worker drains.
+    pub fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.worker.guard.borrow().is_none() {
+            return Poll::Ready(());
+        }
+        let mut waits = self.worker.drain_waits.borrow_mut();
+        match waits.get_mut(&self.id) {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            Some(waker) => *waker = cx.waker().clone(),
+            None => drop(waits.insert(self.id, cx.waker().clone())),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for DrainWait {
+    fn drop(&mut self) {
+        self.worker.drain_waits.borrow_mut().remove(&self.id);
     }
 }
 
@@ -304,6 +353,7 @@ async fn sweep(worker: Weak<Worker>) {
     loop {
         interval.tick().await;
         let Some(worker) = worker.upgrade() else { return };
+        worker.observer.flush();
         for service in &worker.world().services {
             service.sweep();
         }

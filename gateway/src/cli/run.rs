@@ -6,10 +6,11 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::signals::{Signals, Wish};
-use super::{ConfigArgs, INPUT, fail, print};
+use super::{ConfigArgs, INTERRUPTED, Mistake, fail, print};
 use crate::app::App;
 use crate::drain::Drained;
 use crate::reload::{Reloader, Trigger, Watch};
+use crate::telemetry::log::{self, LogFormat};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -18,21 +19,21 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(args: &RunArgs) -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_max_level(tracing::Level::INFO)
-        .init();
+    let _log = match log::init(LogFormat::Auto) {
+        Ok(log) => log,
+        Err(error) => return fail(&Mistake::input(error)),
+    };
     let config = match causeway_config::load(&args.config.config, &args.config.set) {
         Ok(config) => config,
-        Err(problems) => return fail(&problems, INPUT),
+        Err(problems) => return fail(&Mistake::input(problems)),
     };
     let app = match App::start(config) {
         Ok(app) => app,
-        Err(error) => return fail(&error, INPUT),
+        Err(error) => return fail(&Mistake::input(error)),
     };
     let mut signals = match app.control().block_on(async { Signals::new() }) {
         Ok(signals) => signals,
-        Err(error) => return fail(&error, 1),
+        Err(error) => return fail(&Mistake::run(error)),
     };
     let (files, set) = (args.config.config.clone(), args.config.set.clone());
     let reloader = Reloader::new(app.gateway(), move || causeway_config::load(&files, &set));
@@ -51,7 +52,7 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
     app.control().spawn(async move {
         signals.next().await;
         #[expect(clippy::exit, reason = "asked for twice: nothing is waited for")]
-        std::process::exit(130);
+        std::process::exit(INTERRUPTED.into());
     });
     match app.drain() {
         Drained::Clean => ExitCode::SUCCESS,

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
@@ -20,7 +20,6 @@ use crate::context::{CallContext, Caller, MAX_ATTEMPTS};
 use crate::edge;
 use crate::error::CallError;
 use crate::listen::exchange::Exchange;
-use crate::observe::Record;
 use crate::payload::{Body, Outlet};
 use crate::serve::serve;
 use crate::worker::Worker;
@@ -63,6 +62,7 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, export: Rc<str>, end: bool, wor
         visited.push(tunnel.site.to_string());
     }
     edge::strip_request(&mut head.fields);
+    let record = worker.observer.begin_from_site(&mut head, trace);
     let context = Rc::new(CallContext {
         worker: Rc::clone(worker),
         world: worker.world(),
@@ -77,7 +77,7 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, export: Rc<str>, end: bool, wor
         attempts: Cell::new(attempts.min(MAX_ATTEMPTS)),
         visited,
         timer: worker.clock.timer(),
-        record: RefCell::new(Record::begin_from_site(&head, &tunnel.site, trace, started)),
+        record: RefCell::new(record),
         asked: Asked::of(&head),
         place: Cell::default(),
     });
@@ -87,7 +87,7 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, export: Rc<str>, end: bool, wor
     } else {
         Body::Tunnel(Box::new(TunnelBody::new(Rc::clone(slot), head.hold)))
     };
-    let Some(served) = until_given_up(slot, serve(Call { head, body }, &context)).await else {
+    let Some(served) = until_given_up(slot, pin!(serve(Call { head, body }, &context))).await else {
         let error = CallError::new(FailureKind::Cancelled, "the other site gave the call up");
         context.record.borrow_mut().failed(&error);
         return;
@@ -110,7 +110,10 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, export: Rc<str>, end: bool, wor
         }
     };
     edge::strip_reply(&mut reply.head);
-    context.record.borrow_mut().status = Some(reply.head.status);
+    context
+        .record
+        .borrow_mut()
+        .answered(reply.head.status, &reply.head.fields);
     if let Err(error) = tunnel.with(|session| session.reply(slot.id(), &reply.head)) {
         let error = CallError::new(
             FailureKind::Protocol,
@@ -138,9 +141,8 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, export: Rc<str>, end: bool, wor
 /// Runs the call unless the calling side gives up first; then dropping it cancels it at the backend.
 async fn until_given_up(
     slot: &Slot,
-    call: impl Future<Output = Result<Reply, CallError>>,
+    mut call: Pin<&mut impl Future<Output = Result<Reply, CallError>>>,
 ) -> Option<Result<Reply, CallError>> {
-    let mut call = pin!(call);
     std::future::poll_fn(|cx| match call.as_mut().poll(cx) {
         Poll::Ready(served) => Poll::Ready(Some(served)),
         Poll::Pending => slot.poll_given_up(cx).map(|_| None),

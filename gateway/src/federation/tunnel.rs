@@ -22,6 +22,7 @@ use super::state::TunnelPlace;
 use super::stream::Slot;
 use super::{Established, accept};
 use crate::drain::{Guard, Lender, Stage};
+use crate::telemetry::metrics::Level;
 use crate::worker::{Worker, World};
 
 /// How often liveness is looked at, as a part of the ping interval.
@@ -78,6 +79,8 @@ pub struct Tunnel {
     lender: RefCell<Option<Lender>>,
     started: Instant,
     life: Life,
+    up: Level,
+    is_up: Cell<bool>,
 }
 
 /// How long a tunnel may live: to the end of the first certificate of either side.
@@ -158,6 +161,7 @@ pub fn start(established: Established, worker: &Rc<Worker>) {
             return;
         }
     };
+    let up = worker.observer.shared().metrics.tunnel_up.with(&[&site]);
     let tunnel = Rc::new(Tunnel {
         site,
         peer,
@@ -172,6 +176,8 @@ pub fn start(established: Established, worker: &Rc<Worker>) {
         lender: RefCell::new(Some(guard.lender())),
         started,
         life,
+        up,
+        is_up: Cell::new(false),
     });
     worker.has_tunnel(&tunnel);
     tokio::task::spawn_local(run(
@@ -272,6 +278,9 @@ impl Tunnel {
     pub fn close(&self) {
         if self.closed.replace(true) {
             return;
+        }
+        if self.is_up.replace(false) {
+            self.up.dec();
         }
         self.place.borrow_mut().take();
         self.lender.borrow_mut().take();
@@ -436,6 +445,9 @@ impl Tunnel {
     fn on(self: &Rc<Self>, event: Incoming, worker: &Rc<Worker>) {
         match event {
             Incoming::Hello(hello) => {
+                if !self.is_up.replace(true) {
+                    self.up.inc();
+                }
                 let peer_workers = usize::from(hello.workers);
                 if let Some(place) = self.place.borrow_mut().as_mut() {
                     place.is_ready(peer_workers);
@@ -449,7 +461,16 @@ impl Tunnel {
             Incoming::Malformed { error, .. } => {
                 tracing::warn!(peer = %self.peer.identity(), %error, "a call was refused: its head is malformed");
             }
-            Incoming::Info { .. } | Incoming::Pong { .. } => {}
+            Incoming::Pong { rtt } => {
+                worker
+                    .observer
+                    .shared()
+                    .metrics
+                    .tunnel_rtt
+                    .with(&[&self.site])
+                    .set(rtt.as_secs_f64());
+            }
+            Incoming::Info { .. } => {}
             Incoming::Reply { call, head } => self.to_slot(call, |slot| slot.replied(head)),
             Incoming::Data { call, data, end } => self.to_slot(call, |slot| slot.received(data, end)),
             Incoming::End { call, outcome } => self.to_slot(call, |slot| slot.ended(outcome)),

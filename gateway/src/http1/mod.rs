@@ -115,6 +115,11 @@ impl Http1Connection {
         self.read_done.set(false);
     }
 
+    /// The message that is read has no body, or its end has come.
+    pub fn end_read(&self) {
+        self.read_done.set(true);
+    }
+
     /// A message is about to be written.
     pub fn begin_write(&self) {
         self.write_done.set(false);

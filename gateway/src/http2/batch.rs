@@ -25,7 +25,26 @@ struct Gathered {
     flusher: RefCell<Option<Waker>>,
     producer: RefCell<Option<Waker>>,
     drained: RefCell<Option<Waker>>,
+    reader: RefCell<Option<Waker>>,
     closed: Cell<bool>,
+    heard: Cell<u64>,
+    said: Cell<u64>,
+}
+
+/// How much has passed through a connection: whether the other side is alive, and takes what it is sent.
+#[derive(Debug)]
+pub(super) struct Traffic(Rc<Gathered>);
+
+impl Traffic {
+    /// Bytes that came from the other side.
+    pub(super) fn heard(&self) -> u64 {
+        self.0.heard.get()
+    }
+
+    /// Bytes that its kernel, or ours, took.
+    pub(super) fn said(&self) -> u64 {
+        self.0.said.get()
+    }
 }
 
 /// The stream that `h2` is given.
@@ -46,10 +65,18 @@ impl BatchedSocket {
             flusher: RefCell::new(None),
             producer: RefCell::new(None),
             drained: RefCell::new(None),
+            reader: RefCell::new(None),
             closed: Cell::new(false),
+            heard: Cell::new(0),
+            said: Cell::new(0),
         });
         tokio::task::spawn_local(Rc::clone(&gathered).write());
         Self { gathered, prefix }
+    }
+
+    /// A view of what passes.
+    pub(super) fn traffic(&self) -> Traffic {
+        Traffic(Rc::clone(&self.gathered))
     }
 }
 
@@ -78,6 +105,8 @@ impl Gathered {
             if let Err(error) = wrote {
                 *self.failed.borrow_mut() = Some(error.kind());
                 wake(&self.producer);
+                // Nobody writes: without this, a connection that cannot be written to would wait for input for ever.
+                wake(&self.reader);
                 return;
             }
             if self.closed.get() && self.out.borrow().is_empty() {
@@ -94,6 +123,7 @@ impl Gathered {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             out.advance(wrote);
+            self.said.set(self.said.get() + wrote as u64);
         }
         // An idle connection holds no buffer.
         *out = BytesMut::new();
@@ -116,7 +146,20 @@ impl AsyncRead for BatchedSocket {
             buf.put_slice(&self.prefix.split_to(count));
             return Poll::Ready(Ok(()));
         }
-        let count = ready!(self.gathered.socket.poll_read(cx, buf.initialize_unfilled()))?;
+        let gathered = &self.gathered;
+        if let Some(kind) = *gathered.failed.borrow() {
+            return Poll::Ready(Err(kind.into()));
+        }
+        let Poll::Ready(read) = gathered.socket.poll_read(cx, buf.initialize_unfilled()) else {
+            let reader = &mut *gathered.reader.borrow_mut();
+            match reader {
+                Some(waker) if waker.will_wake(cx.waker()) => {}
+                _ => *reader = Some(cx.waker().clone()),
+            }
+            return Poll::Pending;
+        };
+        let count = read?;
+        gathered.heard.set(gathered.heard.get() + count as u64);
         buf.advance(count);
         Poll::Ready(Ok(()))
     }

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use causeway_protocols::{Authority, CallHead, FailureKind, Length, Protocol, ReplyHead};
-use h2::RecvStream;
 use h2::client::{ResponseFuture, SendRequest};
+use h2::{Ping, PingPong, RecvStream};
 use tokio::sync::Notify;
 
-use super::batch::BatchedSocket;
-use super::{CONNECTION_WINDOW, Http2Body, Http2Outlet, SEND_BUFFER, STREAM_WINDOW, head};
+use super::batch::{BatchedSocket, Traffic};
+use super::{CLIENT_SMALL_FRAMES, CONNECTION_WINDOW, Http2Body, Http2Outlet, SEND_BUFFER, STREAM_WINDOW, head};
 use crate::call::Reply;
 use crate::context::CallContext;
 use crate::error::{CallError, Retry};
@@ -27,6 +27,13 @@ use crate::service::endpoint::Endpoint;
 const STREAMS: usize = 256;
 /// Streams that a fresh connection is given before the backend's SETTINGS have come.
 const FIRST_STREAMS: usize = 100;
+/// Connections that turn out to be closing when a stream is about to be opened; nothing has been sent on them yet.
+const STALE_CONNECTIONS: u32 = 4;
+/// A stream that was given up after so long, while its connection said nothing at all: the backend may have vanished
+/// without a word, and no further stream is sent the same way.
+const SILENCE: Duration = Duration::from_secs(3);
+/// Largest head of a reply.
+const MAX_HEAD: u32 = 64 * 1024;
 
 /// The HTTP/2 connections of one endpoint.
 #[derive(Debug, Default)]
@@ -42,6 +49,9 @@ struct Connection {
     in_flight: Cell<usize>,
     closed: Cell<bool>,
     used: Cell<Instant>,
+    traffic: Traffic,
+    /// For those who have to know the backend's SETTINGS.
+    ping: tokio::sync::Mutex<Option<PingPong>>,
     /// Dropping it ends the task that drives the connection.
     _driver: tokio::sync::oneshot::Sender<()>,
 }
@@ -78,10 +88,15 @@ impl Http2Pool {
 
 impl Connection {
     fn room(&self) -> usize {
-        // Before SETTINGS have come this is "no limit".
-        match self.sender.current_max_send_streams() {
-            streams if streams > u32::MAX as usize / 2 => FIRST_STREAMS,
-            streams => streams.min(STREAMS),
+        self.sender.current_max_send_streams().min(STREAMS)
+    }
+
+    /// Waits for the backend's SETTINGS: they are its first frame, so they are known when it has answered a PING.
+    async fn settle(&self) {
+        let mut ping = self.ping.lock().await;
+        if let Some(mut ping) = ping.take() {
+            // If it fails the connection is closing, which opening a stream on it tells.
+            let _ = ping.ping(Ping::opaque()).await;
         }
     }
 }
@@ -91,12 +106,30 @@ impl Connection {
 pub struct Flight {
     connection: Rc<Connection>,
     endpoint: Rc<Endpoint>,
+    since: Instant,
+    heard: u64,
+}
+
+impl Flight {
+    fn new(connection: Rc<Connection>, endpoint: &Rc<Endpoint>) -> Self {
+        connection.in_flight.set(connection.in_flight.get() + 1);
+        Self {
+            since: Instant::now(),
+            heard: connection.traffic.heard(),
+            connection,
+            endpoint: Rc::clone(endpoint),
+        }
+    }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.connection.in_flight.set(self.connection.in_flight.get() - 1);
-        self.connection.used.set(Instant::now());
+        let connection = &self.connection;
+        connection.in_flight.set(connection.in_flight.get() - 1);
+        connection.used.set(Instant::now());
+        if connection.traffic.heard() == self.heard && self.since.elapsed() >= SILENCE {
+            connection.closed.set(true);
+        }
         let pool = self.endpoint.http2();
         if pool.waiting.get() > 0 {
             pool.changed.notify_one();
@@ -115,17 +148,11 @@ pub async fn send(
     body: Body,
     cx: &Rc<CallContext>,
 ) -> Result<Reply, CallError> {
-    let flight = take_off(endpoint).await?;
     let websocket = call.protocol == Protocol::WebSocket;
     let bodiless = !websocket && (call.length == Length::Empty || body.is_empty());
     let request = head::to_backend(call, host, endpoint.spec().tls.is_some(), cx.left())
         .map_err(|error| CallError::new(FailureKind::BadRequest, error.to_string()))?;
-    let sender = flight.connection.sender.clone();
-    let mut sender = sender.ready().await.map_err(|error| failed(&flight, &error))?;
-    if websocket && !sender.is_extended_connect_protocol_enabled() {
-        let detail = format!("{} takes no WebSocket over HTTP/2", endpoint.address);
-        return Err(CallError::new(FailureKind::Untranslatable, detail));
-    }
+    let (flight, mut sender) = ready(endpoint, websocket).await?;
     let (response, stream) = sender
         .send_request(request, bodiless)
         .map_err(|error| failed(&flight, &error))?;
@@ -144,7 +171,7 @@ pub async fn send(
     let mut rest = attempt.rest;
     let (parts, stream) = response.into_parts();
     let ended = stream.is_end_stream();
-    let head: ReplyHead = head::from_backend(&parts, ended, websocket)
+    let head: ReplyHead = head::from_backend(&parts, ended, &call.method, websocket)
         .map_err(|error| CallError::new(FailureKind::Protocol, format!("reply of {}: {error}", endpoint.address)))?;
     if websocket && head.status.as_u16() != 101 {
         rest = Pump::done();
@@ -156,7 +183,9 @@ pub async fn send(
     let body = if ended {
         Body::Empty
     } else {
-        Body::Http2(Http2Body::new(stream, Side::Backend, u64::MAX, promised).with_flight(flight))
+        Body::Http2(Box::new(
+            Http2Body::new(stream, Side::Backend, u64::MAX, promised).with_flight(flight),
+        ))
     };
     Ok(Reply {
         head,
@@ -190,16 +219,42 @@ impl Attempt<'_> {
     }
 }
 
+/// A connection that takes a stream now. One that is going away is left before anything is sent on it: that costs the
+/// call neither an attempt nor the service its budget.
+async fn ready(endpoint: &Rc<Endpoint>, websocket: bool) -> Result<(Flight, SendRequest<Bytes>), CallError> {
+    let mut stale = 0;
+    loop {
+        let flight = take_off(endpoint).await?;
+        if websocket && !flight.connection.sender.is_extended_connect_protocol_enabled() {
+            flight.connection.settle().await;
+        }
+        let sender = match flight.connection.sender.clone().ready().await {
+            Ok(sender) => sender,
+            Err(_) if stale < STALE_CONNECTIONS => {
+                stale += 1;
+                flight.connection.closed.set(true);
+                continue;
+            }
+            Err(error) => return Err(failed(&flight, &error).retry(Retry::Unprocessed)),
+        };
+        if websocket && !sender.is_extended_connect_protocol_enabled() {
+            let detail = format!("{} takes no WebSocket over HTTP/2", endpoint.address);
+            return Err(CallError::new(FailureKind::Untranslatable, detail));
+        }
+        return Ok((flight, sender));
+    }
+}
+
 /// What an error before the reply means.
 fn failed(flight: &Flight, error: &h2::Error) -> CallError {
     if error.is_io() || error.is_go_away() {
         flight.connection.closed.set(true);
     }
     let detail = format!("{}: {error}", flight.endpoint.address);
-    let error_kind = CallError::new(FailureKind::Protocol, detail);
-    // Streams above the last that GOAWAY names, and refused ones, were not worked on (RFC 9113, section 8.7).
-    let unprocessed = error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM);
-    error_kind.retry(if unprocessed {
+    // Streams above the last that the backend's GOAWAY names, and those that it refused, were not worked on (RFC 9113,
+    // section 8.7). A GOAWAY of our own, for a rule that the backend broke, says nothing of the kind.
+    let unprocessed = error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
+    CallError::new(FailureKind::Protocol, detail).retry(if unprocessed {
         Retry::Unprocessed
     } else {
         Retry::Idempotent
@@ -212,16 +267,13 @@ async fn take_off(endpoint: &Rc<Endpoint>) -> Result<Flight, CallError> {
     let spec = &endpoint.spec().config;
     loop {
         if let Some(connection) = pool.free() {
-            connection.in_flight.set(connection.in_flight.get() + 1);
-            return Ok(Flight {
-                connection,
-                endpoint: Rc::clone(endpoint),
-            });
+            return Ok(Flight::new(connection, endpoint));
         }
         let open = u32::try_from(pool.connections.borrow().len()).unwrap_or(u32::MAX);
         if !pool.connecting.get() && open < spec.max_connections {
             let connecting = Connecting::new(pool);
-            let connection = connect_http2(endpoint).await?;
+            // Boxed, so that calls on connections that are there do not carry the room of a handshake.
+            let connection = Box::pin(connect_http2(endpoint)).await?;
             pool.connections.borrow_mut().push(connection);
             drop(connecting);
             continue;
@@ -273,25 +325,30 @@ async fn connect_http2(endpoint: &Rc<Endpoint>) -> Result<Rc<Connection>, CallEr
     builder
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_max_send_streams(FIRST_STREAMS)
+        .data_frame_budget(CLIENT_SMALL_FRAMES)
         .max_send_buffer_size(SEND_BUFFER)
-        .max_header_list_size(64 * 1024)
+        .max_header_list_size(MAX_HEAD)
         .enable_push(false);
-    let shaken = builder
-        .handshake::<_, Bytes>(BatchedSocket::new(socket, BytesMut::new()))
-        .await;
-    let (sender, driver) = shaken.map_err(|error| {
+    let io = BatchedSocket::new(socket, BytesMut::new());
+    let traffic = io.traffic();
+    let shaken = builder.handshake::<_, Bytes>(io).await;
+    let (sender, mut driver) = shaken.map_err(|error| {
         let detail = format!("HTTP/2 with {}: {error}", endpoint.address);
         CallError::new(FailureKind::Connect, detail).retry(Retry::Unprocessed)
     })?;
+    let ping = tokio::sync::Mutex::new(driver.ping_pong());
     let (keep, dropped) = tokio::sync::oneshot::channel();
     let connection = Rc::new(Connection {
         sender,
         in_flight: Cell::new(0),
         closed: Cell::new(false),
         used: Cell::new(Instant::now()),
+        traffic,
+        ping,
         _driver: keep,
     });
-    let watched = Rc::downgrade(&connection);
+    let (watched, home) = (Rc::downgrade(&connection), Rc::downgrade(endpoint));
     tokio::task::spawn_local(async move {
         tokio::select! {
             ended = driver => {
@@ -304,6 +361,10 @@ async fn connect_http2(endpoint: &Rc<Endpoint>) -> Result<Rc<Connection>, CallEr
         }
         if let Some(connection) = watched.upgrade() {
             connection.closed.set(true);
+            // Room for a new one.
+            if let Some(endpoint) = home.upgrade() {
+                endpoint.http2().changed.notify_waiters();
+            }
         }
     });
     Ok(connection)

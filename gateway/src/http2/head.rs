@@ -1,13 +1,20 @@
 //! Heads between HTTP/2 and the gateway's own form.
 
+use causeway_protocols::http1::names;
 use causeway_protocols::{
-    Authority, CallHead, FieldError, FieldName, Fields, Length, Protocol, ReplyHead, Scheme, Target, deadline, name,
+    Authority, CallHead, FailureKind, Field, FieldError, FieldName, Fields, Length, Protocol, ReplyHead, Scheme,
+    Target, TargetError, deadline, name,
 };
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use std::time::Duration;
 
-/// Why a request was refused: the client gets a 400 that says this.
+/// Cookies of one request; browsers keep at most 180 for a site, and send each in a field of its own.
+const MAX_COOKIES: usize = 200;
+/// Longest method.
+const MAX_METHOD: usize = 32;
+
+/// Why a head was refused: a client gets a reply that says this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
     /// Too many fields.
@@ -21,16 +28,34 @@ pub enum HeadError {
     Field(#[from] FieldError),
     /// Path or authority are malformed.
     #[error(transparent)]
-    Target(#[from] causeway_protocols::TargetError),
+    Target(#[from] TargetError),
     /// No authority, and no `host`.
     #[error("neither :authority nor host")]
     NoAuthority,
-    /// CONNECT without `:protocol`, or with one that is not `websocket`.
+    /// More than one `host`.
+    #[error("more than one host")]
+    SeveralHosts,
+    /// The method is too long.
+    #[error("method is longer than 32 bytes")]
+    MethodTooLong,
+    /// `*` with another method than OPTIONS.
+    #[error("`*` is for OPTIONS only")]
+    Asterisk,
+    /// CONNECT without `:protocol`.
     #[error("CONNECT is for WebSockets only")]
     Connect,
+    /// CONNECT with a `:protocol` other than `websocket`.
+    #[error("the only :protocol is websocket")]
+    UnknownProtocol,
+    /// A WebSocket where the listener takes none.
+    #[error("WebSockets are not taken here")]
+    NoWebSocket,
     /// `content-length` is no number, or there are several.
     #[error("content-length is malformed")]
     ContentLength,
+    /// The message ends with its head, and `content-length` promises more.
+    #[error("body is shorter than its content-length")]
+    NoBody,
     /// `grpc-timeout` is malformed.
     #[error(transparent)]
     Timeout(#[from] deadline::MalformedTimeout),
@@ -40,6 +65,19 @@ pub enum HeadError {
     /// `sec-websocket-version` is not 13.
     #[error("the version of WebSocket is 13")]
     WebSocketVersion,
+}
+
+impl HeadError {
+    /// What the failure counts as, and the status of the reply over HTTP.
+    pub fn failure(&self) -> (FailureKind, StatusCode) {
+        match self {
+            Self::TooManyFields => (FailureKind::BadRequest, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+            Self::TargetTooLong => (FailureKind::BadRequest, StatusCode::URI_TOO_LONG),
+            Self::MethodTooLong | Self::UnknownProtocol => (FailureKind::BadRequest, StatusCode::NOT_IMPLEMENTED),
+            Self::NoWebSocket => (FailureKind::Refused, StatusCode::FORBIDDEN),
+            _ => (FailureKind::BadRequest, StatusCode::BAD_REQUEST),
+        }
+    }
 }
 
 /// A request's head, and what it says about its stream.
@@ -58,6 +96,8 @@ pub struct Limits {
     pub fields: usize,
     /// Bytes of the target.
     pub target: usize,
+    /// Whether the listener takes WebSockets.
+    pub websocket: bool,
 }
 
 /// Reads the head of a request. `ended`: no body follows.
@@ -69,15 +109,23 @@ pub fn request(parts: &http::request::Parts, scheme: Scheme, ended: bool, limits
     if path.len() > limits.target {
         return Err(HeadError::TargetTooLong);
     }
-    let mut fields = fields(&parts.headers)?;
-    if fields.len() > limits.fields {
+    // Counted before anything is copied: a table of references makes many fields of few bytes (HPACK bomb).
+    let cookies = parts.headers.get_all(http::header::COOKIE).iter().count();
+    if parts.headers.len() - cookies + cookies.min(1) > limits.fields || cookies > MAX_COOKIES {
         return Err(HeadError::TooManyFields);
     }
+    if parts.method.as_str().len() > MAX_METHOD {
+        return Err(HeadError::MethodTooLong);
+    }
+    if path == "*" && parts.method != Method::OPTIONS {
+        return Err(HeadError::Asterisk);
+    }
+    let mut fields = fields(&parts.headers)?;
     let authority = authority(&parts.uri, &fields)?;
     let target = Target::parse(authority, path.as_bytes())?;
     let timeout = fields.get(name::GRPC_TIMEOUT).map(deadline::parse).transpose()?;
     let promised = content_length(&fields)?;
-    let protocol = protocol(parts, &fields)?;
+    let protocol = protocol(parts, &fields, limits.websocket)?;
     let method = if protocol == Protocol::WebSocket {
         Method::GET
     } else {
@@ -86,7 +134,7 @@ pub fn request(parts: &http::request::Parts, scheme: Scheme, ended: bool, limits
     let length = match (ended, promised) {
         _ if protocol == Protocol::WebSocket => Length::Streamed,
         (true, None | Some(0)) => Length::Empty,
-        (true, Some(_)) => return Err(HeadError::ContentLength),
+        (true, Some(_)) => return Err(HeadError::NoBody),
         (false, Some(length)) => Length::Exactly(length),
         (false, None) => Length::Streamed,
     };
@@ -105,11 +153,13 @@ pub fn request(parts: &http::request::Parts, scheme: Scheme, ended: bool, limits
     })
 }
 
-fn protocol(parts: &http::request::Parts, fields: &Fields) -> Result<Protocol, HeadError> {
+fn protocol(parts: &http::request::Parts, fields: &Fields, websocket: bool) -> Result<Protocol, HeadError> {
     if parts.method == Method::CONNECT {
-        let extended = parts.extensions.get::<h2::ext::Protocol>();
-        if extended.is_none_or(|protocol| protocol.as_str() != "websocket") {
-            return Err(HeadError::Connect);
+        match parts.extensions.get::<h2::ext::Protocol>() {
+            None => return Err(HeadError::Connect),
+            Some(protocol) if protocol.as_str() != "websocket" => return Err(HeadError::UnknownProtocol),
+            Some(_) if !websocket => return Err(HeadError::NoWebSocket),
+            Some(_) => {}
         }
         if fields
             .get(name::SEC_WEBSOCKET_VERSION)
@@ -131,20 +181,32 @@ fn protocol(parts: &http::request::Parts, fields: &Fields) -> Result<Protocol, H
 
 /// `application/grpc`, `application/grpc+proto`, but not `application/grpc-web`.
 fn is_grpc(fields: &Fields) -> bool {
-    let rest = fields
-        .get(name::CONTENT_TYPE)
-        .and_then(|kind| kind.strip_prefix(b"application/grpc"));
+    fields.get(name::CONTENT_TYPE).is_some_and(is_grpc_value)
+}
+
+fn is_grpc_value(kind: &[u8]) -> bool {
+    let rest = kind.strip_prefix(b"application/grpc");
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
+/// Whether a request that is refused was made by a gRPC client.
+pub fn is_grpc_type(map: &HeaderMap) -> bool {
+    map.get(http::header::CONTENT_TYPE)
+        .is_some_and(|kind| is_grpc_value(kind.as_bytes()))
+}
+
 fn authority(uri: &Uri, fields: &Fields) -> Result<Authority, HeadError> {
-    let host = fields.get(name::HOST).map(Authority::parse).transpose()?;
+    let mut hosts = fields.all(name::HOST);
+    let host = hosts.next().map(Authority::parse).transpose()?;
+    if hosts.next().is_some() {
+        return Err(HeadError::SeveralHosts);
+    }
     let stated = uri
         .authority()
         .map(|stated| Authority::parse(stated.as_str().as_bytes()))
         .transpose()?;
     match (stated, host) {
-        (Some(stated), Some(host)) if stated != host => Err(causeway_protocols::TargetError::Mismatch.into()),
+        (Some(stated), Some(host)) if stated != host => Err(TargetError::Mismatch.into()),
         (Some(authority), _) | (None, Some(authority)) => Ok(authority),
         (None, None) => Err(HeadError::NoAuthority),
     }
@@ -161,10 +223,10 @@ fn content_length(fields: &Fields) -> Result<Option<u64>, HeadError> {
     text.parse().map(Some).map_err(|_| HeadError::ContentLength)
 }
 
-/// Removes what describes one hop; it is made anew for the next.
-fn strip_hop(fields: &mut Fields) {
-    let hop = |id| {
-        [
+/// What describes one hop, and is made anew for the next.
+fn is_of_hop(field: &Field<'_>) -> bool {
+    match field.name {
+        FieldName::Known(id) => [
             name::HOST,
             name::CONTENT_LENGTH,
             name::TE,
@@ -180,9 +242,29 @@ fn strip_hop(fields: &mut Fields) {
             name::TRANSFER_ENCODING,
             name::UPGRADE,
         ]
-        .contains(&id)
-    };
-    fields.retain(|field| !matches!(field.name, FieldName::Known(id) if hop(id)));
+        .contains(&id),
+        // Servers that turn `-` into `_` take the one for the other.
+        FieldName::Other(text) => names::is_twin(text.as_bytes()),
+    }
+}
+
+fn strip_hop(fields: &mut Fields) {
+    if fields.iter().any(|field| is_of_hop(&field)) {
+        fields.retain(|field| !is_of_hop(&field));
+    }
+}
+
+/// Takes trailers over, but for those that would frame, route or authenticate a message whose head is long gone.
+///
+/// # Errors
+/// When one holds what could end it in another protocol.
+pub fn trailers(map: &HeaderMap) -> Result<Fields, FieldError> {
+    let mut trailers = fields(map)?;
+    let forbidden = |field: &Field<'_>| names::is_forbidden_trailer(field.name.as_str().as_bytes());
+    if trailers.iter().any(|field| forbidden(&field)) {
+        trailers.retain(|field| !forbidden(&field));
+    }
+    Ok(trailers)
 }
 
 /// Takes fields over. Cookies that came in several fields are one again (RFC 9113, section 8.2.3).
@@ -210,10 +292,13 @@ pub fn fields(map: &HeaderMap) -> Result<Fields, FieldError> {
     Ok(fields)
 }
 
-/// Fields as `h2` wants them.
+/// Fields as `h2` wants them: without those of one hop, for which it would refuse the whole head.
 pub fn header_map(fields: &Fields) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(fields.len() + 4);
     for field in fields {
+        if matches!(field.name, FieldName::Known(_)) && is_of_hop(&field) {
+            continue;
+        }
         // Fields hold only what is legal here, too; a name that `http` does not take is not sent on.
         if let (Ok(name), Ok(value)) = (
             HeaderName::from_bytes(field.name.as_str().as_bytes()),
@@ -269,15 +354,22 @@ pub fn to_backend(
     Ok(request)
 }
 
-/// Reads the head of a backend's reply. `ended`: no body follows.
+/// Reads the head of a backend's reply to a request of this method. `ended`: no body follows.
 ///
 /// # Errors
 /// See [`HeadError`].
-pub fn from_backend(parts: &http::response::Parts, ended: bool, websocket: bool) -> Result<ReplyHead, HeadError> {
+pub fn from_backend(
+    parts: &http::response::Parts,
+    ended: bool,
+    method: &Method,
+    websocket: bool,
+) -> Result<ReplyHead, HeadError> {
     let mut fields = fields(&parts.headers)?;
     let promised = content_length(&fields)?;
     strip_hop(&mut fields);
+    let bodiless = *method == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED;
     let length = match (ended, promised) {
+        (true, Some(length)) if length > 0 && !bodiless => return Err(HeadError::NoBody),
         (_, Some(length)) => Length::Exactly(length),
         (true, None) => Length::Empty,
         (false, None) => Length::Streamed,
@@ -304,7 +396,10 @@ pub fn to_client(head: &ReplyHead) -> Response<()> {
         status => status,
     };
     let mut headers = header_map(&head.fields);
-    if let Length::Exactly(length) = head.length {
+    // RFC 9110, section 8.6.
+    if let Length::Exactly(length) = head.length
+        && head.status != StatusCode::NO_CONTENT
+    {
         headers.insert(http::header::CONTENT_LENGTH, length.into());
     }
     *response.headers_mut() = headers;

@@ -11,6 +11,7 @@ use super::head;
 use crate::clock::Timer;
 use crate::http1::Side;
 use crate::payload::Broken;
+use crate::refuse;
 
 /// The body of a request or reply over HTTP/2.
 #[derive(Debug)]
@@ -18,11 +19,18 @@ pub struct Http2Outlet {
     stream: SendStream<Bytes>,
     side: Side,
     reserved: usize,
-    /// How long the other side may give no window, if that is bounded.
+    /// How long the other side may give (almost) no window, if that is bounded.
     stall: Option<(Timer, std::time::Duration)>,
     stalled: bool,
+    /// Bytes sent since it stalled.
+    progress: usize,
+    /// A gRPC reply: cut short, it ends with a status that says why.
+    status: bool,
     ended: bool,
 }
+
+/// A client that stalls and then gives window by the byte has not gone on (CVE-2019-9511, "data dribble").
+const PROGRESS: usize = 1024;
 
 impl Http2Outlet {
     /// The outlet of a stream whose head has been sent.
@@ -33,11 +41,19 @@ impl Http2Outlet {
             reserved: 0,
             stall: None,
             stalled: false,
+            progress: 0,
+            status: false,
             ended: false,
         }
     }
 
-    /// Breaks when the other side gives no window for this long.
+    /// Ends a reply that is cut short with the trailers of a gRPC status.
+    pub fn with_status(mut self) -> Self {
+        self.status = true;
+        self
+    }
+
+    /// Breaks when the other side gives less window than for 1 KiB in this time.
     pub fn with_stall(mut self, timer: Timer, stall: std::time::Duration) -> Self {
         self.stall = Some((timer, stall));
         self
@@ -65,12 +81,15 @@ impl Http2Outlet {
             if room == 0 {
                 continue;
             }
-            if std::mem::take(&mut self.stalled)
+            let part = data.split_to(room.min(data.len()));
+            self.progress += part.len();
+            if self.stalled
+                && (self.progress >= PROGRESS || data.is_empty())
                 && let Some((timer, _)) = &self.stall
             {
                 timer.disarm();
+                self.stalled = false;
             }
-            let part = data.split_to(room.min(data.len()));
             self.reserved = data.len();
             self.stream
                 .send_data(part, false)
@@ -90,6 +109,7 @@ impl Http2Outlet {
             return Poll::Pending;
         };
         if !std::mem::replace(&mut self.stalled, true) {
+            self.progress = 0;
             timer.arm(*stall);
         }
         ready!(timer.poll(cx));
@@ -107,13 +127,22 @@ impl Http2Outlet {
         if std::mem::replace(&mut self.ended, true) {
             return Poll::Ready(Ok(()));
         }
-        let trailers = end.take().unwrap_or_default().trailers;
+        let trailers = head::header_map(&end.take().unwrap_or_default().trailers);
         let sent = if trailers.is_empty() {
             self.stream.send_data(Bytes::new(), true)
         } else {
-            self.stream.send_trailers(head::header_map(&trailers))
+            self.stream.send_trailers(trailers)
         };
         Poll::Ready(sent.map_err(|error| broken(self.side, &error)))
+    }
+
+    /// Notices that a client has reset its stream, while there is nothing to send. What a backend resets is told by
+    /// its reply.
+    pub fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        match self.side {
+            Side::Client => self.poll_reset(cx),
+            Side::Backend => Poll::Pending,
+        }
     }
 
     /// Notices that the other side has reset the stream, while there is nothing to send.
@@ -124,8 +153,20 @@ impl Http2Outlet {
         })
     }
 
-    /// Resets the stream.
-    pub fn abort(&mut self, reset: Reset) {
+    /// Ends the stream short: by RST_STREAM, or by trailers that say why where the other side knows what they mean.
+    pub fn abort(&mut self, broken: &Broken) {
+        if self.status && !self.ended && broken.kind != FailureKind::Cancelled {
+            self.ended = true;
+            let trailers = refuse::grpc_end(broken.kind).trailers;
+            if self.stream.send_trailers(head::header_map(&trailers)).is_ok() {
+                return;
+            }
+            self.ended = false;
+        }
+        self.reset_stream(broken.reset());
+    }
+
+    fn reset_stream(&mut self, reset: Reset) {
         if !std::mem::replace(&mut self.ended, true) {
             self.stream.send_reset(reason(reset));
         }
@@ -148,7 +189,7 @@ impl Http2Outlet {
 
 impl Drop for Http2Outlet {
     fn drop(&mut self) {
-        self.abort(Reset::Cancel);
+        self.reset_stream(Reset::Cancel);
     }
 }
 

@@ -1,271 +1,206 @@
-//! HTTP/2 with a client: each stream is a call, in a task of its own.
+//! HTTP/2 with a client: one task drives the connection, each stream is a call in a task of its own.
 
-use std::cell::{Cell, RefCell};
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
-use causeway_protocols::{FailureKind, Length, Protocol, Scheme};
+use causeway_protocols::Scheme;
 use futures_util::FutureExt;
-use h2::server::SendResponse;
+use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
 
-use super::batch::BatchedSocket;
-use super::{CONNECTION_WINDOW, Http2Body, Http2Outlet, SEND_BUFFER, STREAM_WINDOW, head};
-use crate::call::{Call, Reply};
-use crate::calls::Asked;
-use crate::context::{CallContext, Caller, MAX_ATTEMPTS};
+use super::activity::Activity;
+use super::batch::{BatchedSocket, Traffic};
+use super::{CONNECTION_WINDOW, SEND_BUFFER, SERVER_SMALL_FRAMES, STREAM_WINDOW, stream};
+use crate::clock::Timer;
 use crate::drain::{Guard, Stage};
-use crate::edge;
-use crate::error::CallError;
-use crate::http1::{Http1Connection, Side};
+use crate::http1::Http1Connection;
 use crate::listen::Origin;
-use crate::listen::exchange::Exchange;
-use crate::observe::Record;
-use crate::payload::{Body, Broken, Outlet};
-use crate::policy;
-use crate::refuse::refuse;
-use crate::serve::serve_client;
+use crate::scratch;
+use crate::socket::Socket;
 use crate::worker::Worker;
 
-/// Streams that clients opened and reset before we looked at them (CVE-2023-44487).
+/// Streams that clients opened and reset before we looked at them (CVE-2023-44487), and streams that were reset here
+/// and still get frames.
 const MAX_PENDING_RESETS: usize = 20;
-/// Streams that clients made us reset, over the life of a connection (CVE-2025-8671).
-const MAX_LOCAL_RESETS: usize = 1024;
+/// Streams that a client made us reset or refuse by breaking rules, over the life of a connection (CVE-2025-8671).
+const MAX_LOCAL_RESETS: usize = 100;
+/// A connection that lives longer is asked to go, so that clients spread over workers and gateways anew. Up to a tenth
+/// is added, so that those that came together do not go together.
+const MAX_AGE: Duration = Duration::from_secs(3600);
+/// After the last frame the client has this long to close, too; closing first could overtake what it has not read.
+const LINGER: Duration = Duration::from_secs(1);
+/// Bytes that are read and dropped meanwhile.
+const LINGER_BYTES: usize = 256 * 1024;
 
 /// Serves the streams of a connection until it ends.
 pub async fn serve(connection: Rc<Http1Connection>, origin: Origin, worker: Rc<Worker>, guard: Guard) {
-    let world = worker.world();
-    let (limits, timeouts) = (&world.snapshot.config.limits, world.snapshot.config.timeouts);
-    let mut builder = h2::server::Builder::new();
-    builder
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(limits.http2_streams)
-        .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
-        .max_send_buffer_size(SEND_BUFFER)
-        .max_concurrent_reset_streams(MAX_PENDING_RESETS)
-        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-        .max_local_error_reset_streams(Some(MAX_LOCAL_RESETS))
-        .enable_connect_protocol();
+    let timeouts = worker.world().snapshot.config.timeouts;
     let socket = Rc::clone(connection.socket());
     socket.read_within(timeouts.head);
     let io = BatchedSocket::new(Rc::clone(&socket), connection.take_buffered());
-    let handshake = builder.handshake::<_, Bytes>(io).await;
+    drop(connection);
+    let traffic = io.traffic();
+    let handshake = builder(&worker, &origin).handshake::<_, Bytes>(io).await;
     socket.read_freely();
-    let mut http2 = match handshake {
+    let http2 = match handshake {
         Ok(http2) => http2,
         Err(error) => {
             tracing::debug!(%error, client = %origin.peer, "HTTP/2 handshake failed");
             return;
         }
     };
-    drop(world);
-    let scheme = if socket.is_tls() { Scheme::Https } else { Scheme::Http };
-    let streams = Rc::new(Cell::new(0usize));
-    let idle = worker.clock.timer();
+    let age = worker.clock.timer();
+    age.arm(MAX_AGE.mul_f64(rand::random_range(1.0..1.1)));
+    let driver = Driver {
+        http2,
+        traffic,
+        activity: Activity::new(worker.clock.timer(), timeouts.idle),
+        age,
+        last_words: timeouts.write,
+        going: Going::No,
+        said: 0,
+        scheme: if socket.is_tls() { Scheme::Https } else { Scheme::Http },
+    };
+    drive(driver, &origin, &worker, &guard).await;
+    // Nothing is owed to this client any more: a drain need not wait for it.
+    drop(guard);
+    linger(&socket).await;
+}
+
+fn builder(worker: &Worker, origin: &Origin) -> h2::server::Builder {
+    let world = worker.world();
+    let config = &world.snapshot.config;
+    let mut builder = h2::server::Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .data_frame_budget(SERVER_SMALL_FRAMES)
+        .max_concurrent_streams(config.limits.http2_streams)
+        .max_header_list_size(u32::try_from(config.limits.head).unwrap_or(u32::MAX))
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_reset_streams(MAX_PENDING_RESETS)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(Some(MAX_LOCAL_RESETS));
+    if origin.takes_websockets(config) {
+        builder.enable_connect_protocol();
+    }
+    builder
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Going {
+    No,
+    /// The client has been asked to open no more streams; those that are open are finished.
+    Gracefully,
+    /// It has been told that it is cut off.
+    AtOnce,
+}
+
+type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
+
+struct Driver {
+    http2: Connection<BatchedSocket, Bytes>,
+    traffic: Traffic,
+    activity: Rc<Activity>,
+    age: Timer,
+    /// After the last stream, a client that takes nothing of what is left for it is given up after this time.
+    last_words: Duration,
+    going: Going,
+    /// Bytes that had been written when the last words were looked at last.
+    said: u64,
+    scheme: Scheme,
+}
+
+async fn drive(mut driver: Driver, origin: &Origin, worker: &Rc<Worker>, guard: &Guard) {
+    let scheme = driver.scheme;
     let mut draining = pin!(guard.reached(Stage::Draining));
-    let mut going = false;
-    idle.arm(timeouts.idle);
     loop {
         let accepted = std::future::poll_fn(|cx| {
-            if !going && (draining.as_mut().poll(cx).is_ready() || (streams.get() == 0 && idle.poll(cx).is_ready())) {
-                going = true;
-                http2.graceful_shutdown();
+            if driver.going == Going::No && draining.as_mut().poll(cx).is_ready() {
+                driver.go();
             }
-            if streams.get() > 0 {
-                idle.arm(timeouts.idle);
-                // Waiting registers the waker, so that the idle clock is looked at when it comes.
-                let _ = idle.poll(cx);
-            }
-            http2.poll_accept(cx)
+            driver.poll(cx, origin)
         })
         .await;
-        let (request, respond) = match accepted {
-            Some(Ok(accepted)) => accepted,
-            Some(Err(error)) => {
-                tracing::debug!(%error, client = %origin.peer, "HTTP/2 connection failed");
-                break;
-            }
-            None => break,
-        };
-        let counted = Counted::new(&streams);
-        let (origin, worker, guard) = (origin.clone(), Rc::clone(&worker), guard.clone());
+        let Some((request, respond)) = accepted else { break };
+        let open = driver.activity.begin();
+        let (origin, worker, guard) = (origin.clone(), Rc::clone(worker), guard.clone());
         tokio::task::spawn_local(async move {
             let peer = origin.peer;
-            let served = AssertUnwindSafe(serve_stream(request, respond, origin, worker, scheme));
+            let served = AssertUnwindSafe(stream::serve(request, respond, origin, worker, scheme, &open));
             if served.catch_unwind().await.is_err() {
                 tracing::error!(client = %peer, "a call panicked; its stream is reset");
             }
-            drop((counted, guard));
+            drop((open, guard));
         });
     }
 }
 
-struct Counted(Rc<Cell<usize>>);
-
-impl Counted {
-    fn new(count: &Rc<Cell<usize>>) -> Self {
-        count.set(count.get() + 1);
-        Self(Rc::clone(count))
+impl Driver {
+    /// Asks the client to open no more streams. Those that it opened before it knows are served.
+    fn go(&mut self) {
+        self.going = Going::Gracefully;
+        self.http2.graceful_shutdown();
+        self.said = self.traffic.said();
+        self.activity.idle_after(self.last_words);
     }
-}
 
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
-async fn serve_stream(
-    request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-    origin: Origin,
-    worker: Rc<Worker>,
-    scheme: Scheme,
-) {
-    let started = Instant::now();
-    let world = worker.world();
-    let (parts, stream) = request.into_parts();
-    let ended = stream.is_end_stream();
-    let limits = head::Limits {
-        fields: world.snapshot.config.limits.fields,
-        target: world.snapshot.config.limits.target,
-    };
-    let mut head = match head::request(&parts, scheme, ended, limits) {
-        Ok(head) => head,
-        Err(error) => {
-            worker.count_refused_head(FailureKind::BadRequest, &origin, &error.to_string());
-            let grpc = parts.headers.get(http::header::CONTENT_TYPE);
-            let grpc = grpc.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-            let protocol = if grpc { Protocol::Grpc } else { Protocol::Http };
-            let reply = refuse(
-                protocol,
-                &CallError::new(FailureKind::BadRequest, error.to_string()),
-                None,
-            );
-            send_whole(reply, &mut respond);
-            return;
+    /// The next stream; none at the end of the connection.
+    fn poll(&mut self, cx: &mut Context<'_>, origin: &Origin) -> Poll<Option<Accepted>> {
+        if self.going != Going::AtOnce && self.activity.is_abuse() {
+            tracing::warn!(client = %origin.peer, listener = %origin.listener, "client cut off: it opens streams to cancel them");
+            self.going = Going::AtOnce;
+            self.http2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            self.activity.idle_after(self.last_words);
         }
-    };
-    drop(parts);
-    let address = worker.client_address(&origin, &head.call.fields);
-    edge::strip_request(&mut head.call.fields);
-    let timeouts = world.snapshot.config.timeouts;
-    let protocol = head.call.protocol;
-    let context = Rc::new(CallContext {
-        worker: Rc::clone(&worker),
-        world: Rc::clone(&world),
-        caller: Caller::Client {
-            address,
-            listener: Rc::clone(&origin.listener),
-        },
-        protocol,
-        started,
-        deadline: Cell::new(head.timeout.and_then(|left| started.checked_add(left))),
-        attempts: Cell::new(MAX_ATTEMPTS),
-        visited: Vec::new(),
-        timer: worker.clock.timer(),
-        record: RefCell::new(Record::begin(&head.call, &origin, started)),
-        asked: Asked::of(&head.call),
-        place: Cell::default(),
-    });
-    worker.calls.enter(&context);
-    let body = if ended {
-        Body::Empty
-    } else {
-        let promised = match head.call.length {
-            Length::Exactly(length) => Some(length),
-            _ => None,
-        };
-        let limit = policy::max_body(None, &world.snapshot.config.limits);
-        let body = Http2Body::new(stream, Side::Client, limit, promised);
-        // A gRPC stream may be silent for as long as it likes; a request that says its length has no reason to.
-        Body::Http2(match (protocol, promised) {
-            (Protocol::WebSocket, _) => body.with_pause(worker.clock.timer(), timeouts.websocket_idle),
-            (Protocol::Http, Some(_)) => body.with_pause(worker.clock.timer(), timeouts.body),
-            _ => body,
-        })
-    };
-    let is_head = head.call.method == http::Method::HEAD;
-    let served = until_reset(serve_client(Call { head: head.call, body }, &context), &mut respond).await;
-    let Some(mut reply) = served else {
-        context
-            .record
-            .borrow_mut()
-            .failed(&CallError::new(FailureKind::Cancelled, "the client reset the stream"));
-        return;
-    };
-    edge::strip_reply(&mut reply.head);
-    context.record.borrow_mut().status = Some(reply.head.status);
-    answer(reply, respond, &context, is_head, timeouts.write).await;
-}
-
-/// Runs the call unless the client resets its stream first; then dropping it cancels it everywhere.
-async fn until_reset(call: impl Future<Output = Reply>, respond: &mut SendResponse<Bytes>) -> Option<Reply> {
-    let mut call = pin!(call);
-    std::future::poll_fn(|cx| match call.as_mut().poll(cx) {
-        Poll::Ready(reply) => Poll::Ready(Some(reply)),
-        Poll::Pending => respond.poll_reset(cx).map(|_| None),
-    })
-    .await
-}
-
-async fn answer(
-    reply: Reply,
-    mut respond: SendResponse<Bytes>,
-    context: &Rc<CallContext>,
-    is_head: bool,
-    stall: Duration,
-) {
-    let bodiless = is_head || reply.head.length == Length::Empty || reply.body.is_empty();
-    let head = head::to_client(&reply.head);
-    let stream = match respond.send_response(head, bodiless) {
-        Ok(stream) => stream,
-        Err(error) => {
-            let error = CallError::new(FailureKind::Cancelled, format!("answering the client: {error}"));
-            context.record.borrow_mut().failed(&error);
-            return;
+        if self.going == Going::No && self.age.poll(cx).is_ready() {
+            self.go();
         }
-    };
-    let outlet = if bodiless {
-        // Held until the end: dropping the stream of a finished reply would reset what the client still sends.
-        Outlet::Discard
-    } else {
-        Outlet::Http2(Http2Outlet::new(stream, Side::Client).with_stall(context.worker.clock.timer(), stall))
-    };
-    let mut exchange = Exchange::new(reply, outlet, Rc::clone(context));
-    std::future::poll_fn(|cx| {
-        if exchange.poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        // A client that goes away while the backend is silent.
-        match respond.poll_reset(cx) {
-            Poll::Ready(Ok(Reason::NO_ERROR)) | Poll::Pending => Poll::Pending,
-            Poll::Ready(_) => {
-                exchange.cut(Broken::new(FailureKind::Cancelled, "the client reset the stream"));
-                Poll::Ready(())
+        while self.activity.poll_idle(cx).is_ready() {
+            if self.going == Going::No {
+                self.go();
+            } else if self.said != self.traffic.said() {
+                self.said = self.traffic.said();
+                self.activity.idle_after(self.last_words);
+            } else {
+                // All calls have ended, and the client neither reads what is left nor answers.
+                return Poll::Ready(None);
             }
         }
-    })
-    .await;
+        match ready!(self.http2.poll_accept(cx)) {
+            Some(Ok(accepted)) => Poll::Ready(Some(accepted)),
+            Some(Err(error)) => {
+                if error.is_go_away() && error.is_library() {
+                    tracing::warn!(client = %origin.peer, listener = %origin.listener, %error, "client cut off: it broke HTTP/2");
+                } else {
+                    tracing::debug!(client = %origin.peer, %error, "HTTP/2 connection failed");
+                }
+                Poll::Ready(None)
+            }
+            None => Poll::Ready(None),
+        }
+    }
 }
 
-/// Sends a reply whose body is at hand.
-fn send_whole(reply: Reply, respond: &mut SendResponse<Bytes>) {
-    let body = match reply.body {
-        Body::Bytes(bytes) => bytes,
-        _ => Bytes::new(),
-    };
-    // If the client is gone, nobody is left to tell.
-    if let Ok(mut stream) = respond.send_response(head::to_client(&reply.head), body.is_empty())
-        && !body.is_empty()
-    {
-        stream.send_data(body, true).ok();
-    }
+/// Reads and drops what the client still sends before the socket is closed: closing with unread bytes makes the kernel
+/// send RST, which can overtake our last frames.
+async fn linger(socket: &Socket) {
+    socket.read_within(LINGER);
+    let mut left = LINGER_BYTES;
+    std::future::poll_fn(|cx| {
+        while left > 0 {
+            let read = scratch::lend(|scratch| socket.poll_read(cx, scratch));
+            match ready!(read) {
+                Ok(count) if count > 0 => left = left.saturating_sub(count),
+                _ => break,
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
 }

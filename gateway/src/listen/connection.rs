@@ -38,7 +38,7 @@ pub async fn serve(
                 tracing::warn!(listener = %origin.listener, limit, "handshake refused: too many are under way");
                 return;
             };
-            match handshake(stream, tls, timeouts.handshake).await {
+            match Box::pin(handshake(stream, tls, timeouts.handshake)).await {
                 Ok(stream) => {
                     drop(permit);
                     Socket::tls(stream, &worker.clock, timeouts.write)
@@ -54,11 +54,11 @@ pub async fn serve(
     let is_http2 = socket.alpn().is_some_and(|protocol| protocol == b"h2");
     let connection = Http1Connection::of_client(Rc::new(socket));
     if is_http2 {
-        http2::server::serve(connection, origin, worker, guard).await;
+        Box::pin(http2::server::serve(connection, origin, worker, guard)).await;
     } else {
         match http1::serve(&connection, &origin, &worker, &guard).await {
             http1::Done::Closed => {}
-            http1::Done::Http2 => http2::server::serve(connection, origin, worker, guard).await,
+            http1::Done::Http2 => Box::pin(http2::server::serve(connection, origin, worker, guard)).await,
         }
     }
 }

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use causeway_config as config;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -26,6 +27,14 @@ pub struct Origin {
     pub listener: Rc<str>,
     /// The client's address.
     pub peer: SocketAddr,
+}
+
+impl Origin {
+    /// Whether its listener lets clients open WebSockets. One that a reload has removed opens no new ones.
+    pub fn takes_websockets(&self, config: &config::Config) -> bool {
+        let mut listeners = config.listeners.iter();
+        listeners.any(|listener| *listener.name == *self.listener && listener.websocket)
+    }
 }
 
 /// After running out of descriptors or memory, accepting pauses this long: the loop must never end, nor spin.
@@ -126,12 +135,16 @@ fn admit(stream: TcpStream, peer: SocketAddr, listening: &Listening, worker: &Rc
     let origin = Origin { listener: name, peer };
     let limit = worker.world().snapshot.config.limits.connections;
     let Some(permit) = Permit::take(&worker.shared, |shared| &shared.connections, limit) else {
+        worker.observer.shared().metrics.limit_hit.with(&["connections"]).inc();
         tracing::warn!(listener = %origin.listener, limit, "connection refused: too many are open");
         return;
     };
+    let open = worker.observer.shared().metrics.connections.with(&[&origin.listener]);
+    open.inc();
     let (worker, guard) = (Rc::clone(worker), guard.clone());
     tokio::task::spawn_local(async move {
         connection::serve(stream, tls, origin, worker, guard).await;
+        open.dec();
         drop(permit);
     });
 }

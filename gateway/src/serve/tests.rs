@@ -18,7 +18,7 @@ pub(super) fn panic_if_asked(head: &CallHead) {
 fn head(site: &str, folder: &Path) -> String {
     let folder = folder.join(site);
     format!(
-        "workers = 1\n[site]\nname = \"{site}\"\ntrust_domain = \"{site}.acme.example\"\n[telemetry]\naccess_log = \
+        "workers = 1\n[site]\nname = \"{site}\"\ntrust_domain = \"{site}.acme.example\"\n[admin]\nbind = \"127.0.0.1:0\"\n[telemetry]\naccess_log = \
          \"off\"\n[identity]\ncertificate = {:?}\nprivate_key = {:?}\ntrust_bundles = {:?}\n",
         folder.join("gateway.crt"),
         folder.join("gateway.key"),
@@ -74,7 +74,7 @@ fn f4_a_panic_in_one_call_ends_that_call_only() {
     )
     .unwrap();
     // The far end panics, too: its backend is a gateway of its own, which answers everything but `/panic`.
-    let backend = "workers = 1\n[site]\nname = \"b\"\ntrust_domain = \"b.example\"\n[telemetry]\naccess_log = \
+    let backend = "workers = 1\n[site]\nname = \"b\"\ntrust_domain = \"b.example\"\n[admin]\nbind = \"127.0.0.1:0\"\n[telemetry]\naccess_log = \
                    \"off\"\n[[listeners]]\nname = \"public\"\nbind = \"127.0.0.1:0\"\n[[routes]]\nmatch = { path_prefix = \
                    \"/\" }\nfixed = { body = \"fine\" }\n";
     let backend = start(backend);

@@ -105,7 +105,8 @@ impl Endpoint {
             if self.open.get() < self.spec.config.max_connections {
                 self.open.set(self.open.get() + 1);
                 let slot = Slot(self);
-                let socket = connect::connect(self).await?;
+                // Boxed, so that calls on idle connections do not carry the room of a handshake.
+                let socket = Box::pin(connect::connect(self)).await?;
                 std::mem::forget(slot);
                 return Ok((Http1Connection::of_backend(Rc::new(socket), self), Used::Fresh));
             }

@@ -25,7 +25,7 @@ fn varied(turn: u64) -> String {
     }
     let name = if odd { "demo" } else { "renamed" };
     text += &service(name, &[]);
-    text += if turn % 3 == 0 {
+    text += if turn.is_multiple_of(3) {
         "timeouts = { connect = \"1s\" }\n"
     } else {
         ""
