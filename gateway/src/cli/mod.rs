@@ -11,6 +11,7 @@ mod healthcheck;
 pub(crate) mod probe;
 mod run;
 mod signals;
+mod traces;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -77,6 +78,9 @@ enum Command {
     /// Certificates of the sites.
     #[command(subcommand)]
     Pki(PkiCommand),
+    /// Show the last calls as spans, put together from several gateways; they keep them where `telemetry.keep_spans` says so.
+    #[command(after_help = "Example:\n  causeway traces --admin 127.0.0.1:19000 --admin 127.0.0.1:29000")]
+    Traces(traces::TracesArgs),
     /// Print a script that completes commands in a shell.
     #[command(after_help = "Example:\n  causeway completions bash > /etc/bash_completion.d/causeway")]
     Completions(about::CompletionsArgs),
@@ -122,6 +126,7 @@ pub fn main() -> ExitCode {
         Command::DemoBackends(args) => demo_backends(args),
         Command::Explain(args) => explain::explain(&args),
         Command::Healthcheck(args) => healthcheck::healthcheck(&args),
+        Command::Traces(args) => traces::traces(&args),
         Command::Version => about::version(),
         Command::Config(ConfigCommand::Show(args)) => {
             match causeway_config::render_effective(&args.config, &args.set) {
