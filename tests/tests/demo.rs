@@ -244,6 +244,12 @@ fn ejected_files_run_as_processes_of_their_own() {
     });
     let explained = tools::run(causeway(&["explain", "GET", "ws://any/", "--config"]).arg(target.join("aws.toml")));
     assert!(explained.contains("`echo` at site `azure`"), "{explained}");
+    let twice = tools::output(causeway(&["run", "--config", "aws.toml"]).current_dir(&target));
+    let error = String::from_utf8_lossy(&twice.stderr);
+    assert!(
+        twice.status.code() == Some(2) && error.contains("hint: another program listens there"),
+        "{error}"
+    );
     for process in processes.iter_mut().rev() {
         process.signal("INT");
         assert!(process.ended(Duration::from_secs(10)).success(), "{}", process.output());

@@ -14,12 +14,14 @@ mod signals;
 mod traces;
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use causeway_pki::cli::PkiCommand;
 use clap::{Args, Parser, Subcommand};
+
+use crate::app::AppError;
 
 /// A federation gateway for HTTP, WebSocket and gRPC.
 #[derive(Debug, Parser)]
@@ -191,6 +193,24 @@ impl Mistake {
             text: error.to_string(),
             hint: None,
             code,
+        }
+    }
+
+    /// A gateway that did not start.
+    pub(crate) fn start(error: &AppError) -> Self {
+        let mistake = Self::input(error);
+        let AppError::Bind { source, .. } = error else {
+            return mistake;
+        };
+        match source.kind() {
+            ErrorKind::AddrInUse => mistake.hint("another program listens there: stop it, or choose another address"),
+            ErrorKind::AddrNotAvailable => {
+                mistake.hint("this machine has no such address: `ip address` lists those it has")
+            }
+            ErrorKind::PermissionDenied => {
+                mistake.hint("ports below 1024 need root, or the capability CAP_NET_BIND_SERVICE")
+            }
+            _ => mistake,
         }
     }
 
