@@ -94,7 +94,7 @@ fn expected(line: &str) -> Option<&'static str> {
     #[rustfmt::skip]
     let table = [
         ("npx ", ""), ("/echo", "some text"), ("/events", "tick"), ("/Count", "\"number\": 3"), ("/Say", "hello"),
-        ("/traces", "trace_id"), ("/status", "\"site\": \"aws\""), ("/metrics", "causeway_calls_total"), ("hello", "hello"),
+        (" traces ", "azure    client"), ("/traces", "trace_id"), ("/status", "\"site\": \"aws\""), ("/metrics", "causeway_calls_total"), ("hello", "hello"),
     ];
     let (_, shown) = table
         .iter()
@@ -244,11 +244,51 @@ fn ejected_files_run_as_processes_of_their_own() {
     });
     let explained = tools::run(causeway(&["explain", "GET", "ws://any/", "--config"]).arg(target.join("aws.toml")));
     assert!(explained.contains("`echo` at site `azure`"), "{explained}");
+    let twice = tools::output(causeway(&["run", "--config", "aws.toml"]).current_dir(&target));
+    let error = String::from_utf8_lossy(&twice.stderr);
+    assert!(
+        twice.status.code() == Some(2) && error.contains("hint: another program listens there"),
+        "{error}"
+    );
     for process in processes.iter_mut().rev() {
         process.signal("INT");
         assert!(process.ended(Duration::from_secs(10)).success(), "{}", process.output());
     }
     assert_eq!(health(19_000 + offset), Some(1));
+}
+
+/// The README's first configuration, with its own words.
+#[test]
+fn what_the_readme_shows_is_good() {
+    let readme = fs::read_to_string(binary::workspace().join("README.md")).unwrap();
+    let folder = TempDir::new().unwrap();
+    let block = |fence: &str, from: &str| {
+        let (_, rest) = readme
+            .split_once(from)
+            .unwrap_or_else(|| panic!("no {from:?} in the README"));
+        let (_, rest) = rest.split_once(&format!("```{fence}\n")).unwrap();
+        rest.split_once("```").unwrap().0.to_owned()
+    };
+    let run = |line: &str| {
+        let line = line.split(" # ").next().unwrap().trim_end();
+        let arguments = line.strip_prefix("causeway ").unwrap().split(' ').collect::<Vec<_>>();
+        tools::run(causeway(&arguments).current_dir(folder.path()))
+    };
+    run(block("sh", "Certificates for both sites").trim_end());
+    for site in ["azure", "aws"] {
+        fs::write(
+            folder.path().join(format!("{site}.toml")),
+            block("toml", &format!("`{site}.toml`,")),
+        )
+        .unwrap();
+        run(&format!("causeway check --config {site}.toml"));
+    }
+    let commands = block("sh", "`aws.toml`,");
+    assert!(run(commands.lines().next().unwrap()).starts_with("ok: "));
+    assert!(
+        run(commands.lines().last().unwrap()).contains("`orders` at site `azure`"),
+        "{commands}"
+    );
 }
 
 #[test]

@@ -20,6 +20,6 @@ pub(super) fn check(args: &ConfigArgs) -> ExitCode {
     );
     match App::check(config) {
         Ok(()) => print(&summary),
-        Err(error) => fail(&Mistake::input(error)),
+        Err(error) => fail(&Mistake::start(&error)),
     }
 }

@@ -103,13 +103,30 @@ fn refused(error: &DemoError) -> ExitCode {
 fn greeting(sites: &Sites) -> String {
     let places = sites.places();
     let mut sections = lines::sections(places);
-    sections.push(lines::operator(places));
+    sections.push(lines::operator(places, &program()));
     format!(
         "Two sites run in this process. Paste a line into another terminal; Ctrl-C ends it all and leaves nothing behind.\n\n\
          \x20  you --> aws {} ==tunnel, both sides verified==> azure {} --> backends: HTTP, WebSocket, gRPC\n\n\
-         {}The same as files, for processes of their own: causeway demo --eject DIR\n",
+         {}The same as files, for processes of their own: {} demo --eject DIR\n",
         places.aws.edge,
         places.azure.edge,
-        lines::text(&sections)
+        lines::text(&sections),
+        program(),
+    )
+}
+
+/// What a shell in the same directory calls this program.
+fn program() -> String {
+    let plain = |name: &String| name.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@".contains(c));
+    let name = std::env::args().next().filter(|name| !name.is_empty());
+    name.map_or_else(
+        || "causeway".to_owned(),
+        |name| {
+            if plain(&name) {
+                name
+            } else {
+                format!("'{}'", name.replace('\'', "'\\''"))
+            }
+        },
     )
 }

@@ -11,14 +11,17 @@ mod healthcheck;
 pub(crate) mod probe;
 mod run;
 mod signals;
+mod traces;
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use causeway_pki::cli::PkiCommand;
 use clap::{Args, Parser, Subcommand};
+
+use crate::app::AppError;
 
 /// A federation gateway for HTTP, WebSocket and gRPC.
 #[derive(Debug, Parser)]
@@ -77,6 +80,9 @@ enum Command {
     /// Certificates of the sites.
     #[command(subcommand)]
     Pki(PkiCommand),
+    /// Show the last calls as spans, put together from several gateways; they keep them where `telemetry.keep_spans` says so.
+    #[command(after_help = "Example:\n  causeway traces --admin 127.0.0.1:19000 --admin 127.0.0.1:29000")]
+    Traces(traces::TracesArgs),
     /// Print a script that completes commands in a shell.
     #[command(after_help = "Example:\n  causeway completions bash > /etc/bash_completion.d/causeway")]
     Completions(about::CompletionsArgs),
@@ -122,6 +128,7 @@ pub fn main() -> ExitCode {
         Command::DemoBackends(args) => demo_backends(args),
         Command::Explain(args) => explain::explain(&args),
         Command::Healthcheck(args) => healthcheck::healthcheck(&args),
+        Command::Traces(args) => traces::traces(&args),
         Command::Version => about::version(),
         Command::Config(ConfigCommand::Show(args)) => {
             match causeway_config::render_effective(&args.config, &args.set) {
@@ -186,6 +193,24 @@ impl Mistake {
             text: error.to_string(),
             hint: None,
             code,
+        }
+    }
+
+    /// A gateway that did not start.
+    pub(crate) fn start(error: &AppError) -> Self {
+        let mistake = Self::input(error);
+        let AppError::Bind { source, .. } = error else {
+            return mistake;
+        };
+        match source.kind() {
+            ErrorKind::AddrInUse => mistake.hint("another program listens there: stop it, or choose another address"),
+            ErrorKind::AddrNotAvailable => {
+                mistake.hint("this machine has no such address: `ip address` lists those it has")
+            }
+            ErrorKind::PermissionDenied => {
+                mistake.hint("ports below 1024 need root, or the capability CAP_NET_BIND_SERVICE")
+            }
+            _ => mistake,
         }
     }
 

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 /// Largest answer that is read.
-const LARGEST: u64 = 1 << 20;
+const LARGEST: u64 = 8 << 20;
 
 /// What came back.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -29,7 +29,7 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
     };
     let app = match App::start(config) {
         Ok(app) => app,
-        Err(error) => return fail(&Mistake::input(error)),
+        Err(error) => return fail(&Mistake::start(&error)),
     };
     let mut signals = match app.control().block_on(async { Signals::new() }) {
         Ok(signals) => signals,

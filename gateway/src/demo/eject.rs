@@ -49,7 +49,7 @@ pub fn commands(places: &Places) -> [String; 3] {
 fn readme(places: &Places) -> String {
     let commands = commands(places).join("\n");
     let mut sections = lines::sections(places);
-    sections.push(lines::operator(places));
+    sections.push(lines::operator(places, "causeway"));
     format!(
         "# Two sites, linked\n\n\
          `aws` is near to clients; `azure` has the backends and offers them to `aws`. `aws` dials the tunnel.\n\n\

@@ -86,17 +86,18 @@ pub fn sections(places: &Places) -> Vec<Section> {
     ]
 }
 
-/// What to look at, where the sites have admin ports.
-pub fn operator(places: &Places) -> Section {
+/// What to look at. `program` is how a shell calls this one.
+pub fn operator(places: &Places, program: &str) -> Section {
     let (aws, azure) = (places.aws.admin, places.azure.admin);
     let line = |command: String, note| Line { command, note };
     Section {
         title: "What an operator sees",
         lines: vec![
             line(
-                format!("curl http://{aws}/traces"),
-                "each call as spans, over both sites",
+                format!("{program} traces --admin {aws} --admin {azure}"),
+                "each call as spans over both sites, a second later",
             ),
+            line(format!("curl http://{aws}/traces"), "the spans of one site"),
             line(format!("curl http://{aws}/status"), "tunnels, services, certificates"),
             line(format!("curl http://{azure}/metrics"), "for Prometheus"),
         ],

@@ -43,7 +43,7 @@ fn the_ports_are_those_that_are_promised() {
 fn every_line_stands_alone() {
     let places = Places::fixed(0, Inner::Free);
     let mut sections = lines::sections(&places);
-    sections.push(lines::operator(&places));
+    sections.push(lines::operator(&places, "causeway"));
     let text = lines::text(&sections);
     for line in sections.iter().flat_map(|section| &section.lines) {
         assert!(

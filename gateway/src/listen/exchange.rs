@@ -80,7 +80,6 @@ impl Exchange {
                 // Nothing holds a message here, so there is no reason to limit it.
                 message: u64::MAX,
                 rsv1: handshake::uses_rsv1(&reply.head.fields),
-                ..TrackerLimits::default()
             };
             rest.track(Direction::Client, limits);
             down.track(Direction::Server, limits);
