@@ -1,8 +1,10 @@
-//! A panic in one call (threats.md F4): the fault is put into the path itself, where only these tests see it.
+//! A panic in one call (threats.md F4), put into the path itself where only these tests see it; and tunnels whose
+//! certificates end soon.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use causeway_pki::TrustDomain;
 use causeway_pki::cli::bootstrap;
@@ -56,15 +58,21 @@ fn connect(address: SocketAddr) -> BufReader<TcpStream> {
     BufReader::new(TcpStream::connect(address).unwrap())
 }
 
-#[test]
-fn f4_a_panic_in_one_call_ends_that_call_only() {
+/// Two linked sites and a backend that answers everything.
+struct Sites {
+    aws: App,
+    azure: App,
+    _backend: App,
+    _folder: tempfile::TempDir,
+}
+
+fn sites(lifetime: time::Duration) -> Sites {
     let folder = tempfile::tempdir().unwrap();
     let sites = ["aws", "azure"].map(|site| {
         let domain = TrustDomain::parse(&format!("{site}.acme.example")).unwrap();
         (site.to_owned(), domain)
     });
     let place = folder.path().join("pki");
-    let lifetime = time::Duration::days(1);
     bootstrap(
         &sites,
         &["gw".to_owned()],
@@ -100,6 +108,17 @@ fn f4_a_panic_in_one_call_ends_that_call_only() {
         + "[[routes]]\nmatch = { path = \"/tunnel\" }\nto = \"demo@azure\"\n"
         + "[[routes]]\nmatch = { path_prefix = \"/\" }\nto = \"demo\"\n";
     let aws = start(&aws);
+    Sites {
+        aws,
+        azure,
+        _backend: backend,
+        _folder: folder,
+    }
+}
+
+#[test]
+fn f4_a_panic_in_one_call_ends_that_call_only() {
+    let Sites { aws, azure, .. } = &sites(time::Duration::days(1));
     let address = aws.bound().listeners["public"];
     let mut canary = connect(address);
     assert_eq!(get(&mut canary, "/fine"), Some(200));
@@ -115,4 +134,22 @@ fn f4_a_panic_in_one_call_ends_that_call_only() {
     }
     assert_eq!(aws.shared().drain.tunnels(), 1);
     assert_eq!(azure.shared().drain.tunnels(), 1, "no tunnel was lost for it");
+}
+
+/// Wire for wire what happens long before a certificate ends, only sooner.
+#[test]
+fn i8_a_tunnel_is_replaced_before_its_certificate_ends_and_no_call_fails() {
+    let sites = sites(time::Duration::seconds(6));
+    let mut client = connect(sites.aws.bound().listeners["public"]);
+    let began = Instant::now();
+    let (mut most, mut now) = (0, 0);
+    // Once more than one, then one again: made before the old one was broken.
+    while most < 2 || now != 1 {
+        assert!(began.elapsed() < Duration::from_secs(20), "at most {most} tunnels");
+        assert_eq!(get(&mut client, "/tunnel"), Some(200));
+        now = sites.aws.shared().drain.tunnels();
+        most = most.max(now);
+    }
+    assert!(began.elapsed() > Duration::from_secs(2), "too soon");
+    assert_eq!(get(&mut client, "/tunnel"), Some(200));
 }
