@@ -225,9 +225,10 @@ impl Pair {
         pair
     }
 
-    /// Until a call passes.
-    pub(crate) fn wait(&self) -> Duration {
-        until("calls pass through the tunnel", PATIENCE, || passes(public(&self.aws)))
+    /// Until there is a tunnel for each worker, and a call passes.
+    pub(crate) fn wait(&self) {
+        until("both tunnels are up", PATIENCE, || self.tunnels() == 2);
+        until("calls pass through the tunnel", PATIENCE, || passes(public(&self.aws)));
     }
 
     /// Tunnels that `aws` has.
