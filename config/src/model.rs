@@ -443,6 +443,8 @@ pub struct Telemetry {
     pub trace_context: TraceContext,
     /// One JSON line per call.
     pub access_log: AccessLog,
+    /// Spans kept in the process for `/traces`; none: no trace view.
+    pub keep_spans: Option<NonZeroUsize>,
     /// Spans waiting for export. Default 2048; more are dropped and counted.
     pub queue: usize,
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use causeway_pki::Identity;
 use causeway_protocols::Protocol;
 
+use crate::calls::Asked;
 use crate::clock::Timer;
 use crate::observe::Record;
 use crate::worker::{Worker, World};
@@ -65,10 +66,23 @@ pub struct CallContext {
     pub timer: Timer,
     /// What is told of it at its end.
     pub record: RefCell<Record>,
+    /// What it asked for.
+    pub asked: Asked,
+    /// Its place among the open calls of the worker, see [`OpenCalls::enter`](crate::calls::OpenCalls::enter).
+    pub place: Cell<Option<usize>>,
 }
 
 /// Attempts of one call over all sites and services, whatever the services allow.
 pub const MAX_ATTEMPTS: u8 = 5;
+
+impl Drop for CallContext {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.worker.calls.leave(place);
+        }
+        self.worker.observer.finish(self);
+    }
+}
 
 impl CallContext {
     /// Time left until the client's deadline, if it has one; zero when it has passed.

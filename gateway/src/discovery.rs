@@ -90,6 +90,8 @@ pub struct Discovery {
     lookups: Arc<Lookups>,
     handle: Handle,
     watched: Mutex<HashMap<String, Weak<Entry>>>,
+    /// Answers of the discovery before this one.
+    known: HashMap<String, Arc<Answer>>,
 }
 
 /// A name under watch, shared by all who watch it.
@@ -116,6 +118,22 @@ impl Discovery {
             lookups: Arc::new(Lookups::new(dns.clone())),
             handle,
             watched: Mutex::new(HashMap::new()),
+            known: HashMap::new(),
+        }
+    }
+
+    /// A discovery by other settings. What is known of the names under watch is used until it has been found anew.
+    pub fn renewed(&self, dns: &Dns) -> Self {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = watched
+            .iter()
+            .filter_map(|(key, entry)| Some((key.clone(), Arc::clone(&entry.upgrade()?.changes.borrow()))))
+            .collect();
+        Self {
+            lookups: Arc::new(Lookups::new(dns.clone())),
+            handle: self.handle.clone(),
+            watched: Mutex::new(HashMap::new()),
+            known,
         }
     }
 
@@ -148,7 +166,8 @@ impl Discovery {
     }
 
     fn start(&self, key: &str, what: &Discover) -> Entry {
-        let (answers, changes) = watch::channel(Arc::new(Answer::pending()));
+        let known = self.known.get(key).cloned();
+        let (answers, changes) = watch::channel(known.unwrap_or_else(|| Arc::new(Answer::pending())));
         let (ended, rounds) = watch::channel(0);
         let wanted = Arc::new(Notify::new());
         let stats = Arc::new(DiscoveryStats::new(key));

@@ -1,17 +1,19 @@
 //! Sending a call: pick an endpoint or a tunnel, try, and try again where that is safe.
 
+use std::pin::Pin;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use causeway_config as config;
 use causeway_protocols::plan::{Needs, Plan};
-use causeway_protocols::{CallHead, FailureKind, Protocol};
+use causeway_protocols::{CallHead, FailureKind, Protocol, name};
 use http::Method;
 
 use crate::call::{Call, Reply};
 use crate::context::CallContext;
 use crate::error::{CallError, Retry};
 use crate::federation::PeerLink;
+use crate::observe::Version;
 use crate::payload::Body;
 use crate::retry::Replay;
 use crate::service::Service;
@@ -65,7 +67,7 @@ const MAX_PAUSE: Duration = Duration::from_millis(250);
 /// That of the last attempt.
 pub async fn dispatch(call: Call, aim: &Aim, cx: &Rc<CallContext>) -> Result<Reply, CallError> {
     arm(aim, cx)?;
-    let Call { head, body } = call;
+    let Call { mut head, body } = call;
     let once = aim.retry.attempts <= 1 || head.protocol == Protocol::WebSocket;
     let mut payload = if once {
         Payload::Once(Some(body))
@@ -84,8 +86,17 @@ pub async fn dispatch(call: Call, aim: &Aim, cx: &Rc<CallContext>) -> Result<Rep
         let Some(body) = payload.body() else {
             return Err(CallError::new(FailureKind::Internal, "the body of the call is gone"));
         };
-        cx.record.borrow_mut().attempts = attempt;
-        let error = match try_once(&head, body, aim, &mut tried, cx).await {
+        let version = match &aim.to {
+            Upstream::Remote { .. } => Version::Tunnel,
+            Upstream::Local(service) if service.config().version == config::HttpVersion::Http2 => Version::Http2,
+            Upstream::Local(_) => Version::Http1,
+        };
+        let trace = cx.record.borrow_mut().attempt(&cx.worker.observer, version);
+        if let (Some(trace), Upstream::Local(_)) = (&trace, &aim.to) {
+            // Hexadecimal digits and dashes are always taken.
+            head.fields.set(name::TRACEPARENT, trace).ok();
+        }
+        let error = match try_once(&head, body, aim, trace, &mut tried, cx).await {
             Ok(reply) => return Ok(reply),
             Err(error) => error,
         };
@@ -93,6 +104,7 @@ pub async fn dispatch(call: Call, aim: &Aim, cx: &Rc<CallContext>) -> Result<Rep
             return Err(error);
         }
         tracing::debug!(error = %error, attempt, "trying again");
+        cx.record.borrow_mut().attempt_failed(&error);
         pause(attempt, cx).await;
     }
 }
@@ -176,17 +188,18 @@ async fn try_once(
     head: &CallHead,
     body: Body,
     aim: &Aim,
+    trace: Option<[u8; 55]>,
     tried: &mut Vec<u64>,
     cx: &Rc<CallContext>,
 ) -> Result<Reply, CallError> {
     match &aim.to {
-        Upstream::Remote { link, export } => federation::call::open(link, export, head, body, cx).await,
+        Upstream::Remote { link, export } => federation::call::open(link, export, head, body, trace, cx).await,
         Upstream::Local(service) => {
             let per_try = service.config().timeouts.per_try;
             let attempt = try_endpoint(head, body, service, tried, cx);
             match per_try {
                 None => attempt.await,
-                Some(limit) => within(limit, attempt, cx).await,
+                Some(limit) => within(limit, std::pin::pin!(attempt), cx).await,
             }
         }
     }
@@ -194,12 +207,11 @@ async fn try_once(
 
 async fn within(
     limit: Duration,
-    attempt: impl Future<Output = Result<Reply, CallError>>,
+    mut attempt: Pin<&mut impl Future<Output = Result<Reply, CallError>>>,
     cx: &CallContext,
 ) -> Result<Reply, CallError> {
     let timer = cx.worker.clock.timer();
     timer.arm(limit);
-    let mut attempt = std::pin::pin!(attempt);
     std::future::poll_fn(|task| match attempt.as_mut().poll(task) {
         std::task::Poll::Pending => timer.poll(task).map(|()| {
             let error = CallError::new(
@@ -237,9 +249,7 @@ async fn try_endpoint(
     let lease = service.pick(tried)?;
     let endpoint = Rc::clone(lease.endpoint());
     tried.push(endpoint.key);
-    cx.record
-        .borrow_mut()
-        .attempting(spec, endpoint.address, plan.rung, Instant::now());
+    cx.record.borrow_mut().at_endpoint(spec, endpoint.address, plan.rung);
     let sent = match spec.version {
         config::HttpVersion::Http1 => {
             let (connection, used) = endpoint.connection().await?;
@@ -251,7 +261,6 @@ async fn try_endpoint(
     };
     let mut reply = sent?;
     reply.lease = Some(lease);
-    cx.record.borrow_mut().replied();
     Ok(reply)
 }
 

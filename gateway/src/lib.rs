@@ -2,12 +2,13 @@
 //!
 //! `gateway/README.md` tells the life of a call through these modules.
 
+pub mod admin;
 pub mod app;
 pub mod call;
+pub mod calls;
 pub mod cli;
 pub mod clock;
 pub mod context;
-pub mod admin;
 pub mod demo;
 pub mod discovery;
 pub mod dispatch;
@@ -17,11 +18,13 @@ pub mod error;
 pub mod federation;
 pub mod http1;
 pub mod http2;
+pub mod identity;
 pub mod listen;
 pub mod observe;
 pub mod payload;
 pub mod policy;
 pub mod refuse;
+pub mod reload;
 pub mod retry;
 pub mod route;
 pub mod scratch;
@@ -29,5 +32,6 @@ pub mod serve;
 pub mod service;
 pub mod snapshot;
 pub mod socket;
-pub mod worker;
+pub(crate) mod status;
 pub mod telemetry;
+pub mod worker;

@@ -8,7 +8,8 @@ use std::fmt;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use causeway_protocols::{End, FailureKind, Reset};
+use causeway_protocols::websocket::{Direction, Tracker, TrackerLimits, WsViolation};
+use causeway_protocols::{Code, End, FailureKind, Reset, name};
 
 use crate::federation::stream::{TunnelBody, TunnelOutlet};
 use crate::http1::{Http1Body, Http1Outlet};
@@ -162,7 +163,11 @@ impl Outlet {
         match self {
             Self::Discard | Self::Tunnel(_) => Poll::Ready(Ok(())),
             Self::Http1(outlet) => outlet.poll_flush(cx),
-            Self::Http2(outlet) => outlet.poll_flush(cx),
+            // Nothing is held back; this is where a client that goes away while the source is silent is noticed.
+            Self::Http2(outlet) => match outlet.poll_left(cx) {
+                Poll::Ready(broken) => Poll::Ready(Err(broken)),
+                Poll::Pending => Poll::Ready(Ok(())),
+            },
         }
     }
 
@@ -225,6 +230,13 @@ pub struct Pump {
     end: Option<End>,
     stage: Stage,
     moved: u64,
+    grpc: Option<Code>,
+    /// Follows the frames of a WebSocket.
+    track: Option<Box<Tracker>>,
+    /// A rule of WebSocket that what came from the source has broken.
+    violated: Option<WsViolation>,
+    /// Sent at the next frame boundary in place of what the source has, and then nothing more.
+    last: Option<Bytes>,
 }
 
 impl Pump {
@@ -237,6 +249,27 @@ impl Pump {
             end: None,
             stage: Stage::Flowing,
             moved: 0,
+            grpc: None,
+            track: None,
+            violated: None,
+            last: None,
+        }
+    }
+
+    /// Holds the bytes to the rules of WebSocket frames.
+    pub fn track(&mut self, direction: Direction, limits: TrackerLimits) {
+        self.track = Some(Box::new(Tracker::new(direction, limits)));
+    }
+
+    /// The rule that the source has broken. What came before was passed on, up to a frame boundary.
+    pub fn violation(&self) -> Option<WsViolation> {
+        self.violated
+    }
+
+    /// Ends the direction at the next frame boundary with this frame.
+    pub fn finish_with(&mut self, frame: Bytes) {
+        if self.stage == Stage::Flowing && self.last.is_none() {
+            self.last = Some(frame);
         }
     }
 
@@ -265,6 +298,11 @@ impl Pump {
                 ..Self::stuck()
             };
         }
+    }
+
+    /// The `grpc-status` of the trailers that have passed.
+    pub fn grpc_status(&self) -> Option<Code> {
+        self.grpc
     }
 
     /// Bytes that left the source so far.
@@ -308,12 +346,35 @@ impl Pump {
                         };
                         sent.map_err(PumpError::Sink)?;
                     }
+                    if self
+                        .track
+                        .as_ref()
+                        .is_none_or(|track| track.state().frame_boundary || self.violated.is_some())
+                        && let Some(last) = self.last.take()
+                    {
+                        self.data = last;
+                        self.from = Body::Empty;
+                        self.track = None;
+                        continue;
+                    }
+                    if let Some(rule) = self.violated.filter(|_| self.track.is_some()) {
+                        ready!(self.to.poll_flush(cx)).map_err(PumpError::Sink)?;
+                        let broken = Broken::new(FailureKind::BadRequest, rule.to_string());
+                        return Poll::Ready(Err(PumpError::Source(broken)));
+                    }
                     match self.from.poll_chunk(cx) {
                         Poll::Ready(Ok(Chunk::Data(data))) => {
                             self.moved += data.len() as u64;
                             self.data = data;
+                            if let Some(track) = &mut self.track
+                                && let Err(violation) = track.pass(&self.data)
+                            {
+                                self.data.truncate(violation.good);
+                                self.violated = Some(violation.rule);
+                            }
                         }
                         Poll::Ready(Ok(Chunk::End(end))) => {
+                            self.grpc = end.trailers.get(name::GRPC_STATUS).map(Code::of_text);
                             self.end = Some(end);
                             self.stage = Stage::Ending;
                         }

@@ -1,7 +1,7 @@
 //! The straight path: every call, from any listener or tunnel, in any protocol.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -19,7 +19,7 @@ use crate::{edge, policy};
 /// # Errors
 /// What went wrong; [`refuse`](crate::refuse) makes the client's reply of it, at the site where the client is.
 pub async fn serve(call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError> {
-    let served = within_deadline(answer(call, cx), cx).await;
+    let served = within_deadline(pin!(answer(call, cx)), cx).await;
     if let Err(error) = &served {
         cx.record.borrow_mut().failed(error);
     }
@@ -32,23 +32,25 @@ pub async fn serve_client(call: Call, cx: &Rc<CallContext>) -> Reply {
         Ok(reply) => reply,
         Err(error) => {
             let trace_id = cx.record.borrow().trace_id();
-            refuse(cx.protocol, &error, trace_id.as_deref())
+            refuse(cx.protocol, &error, Some(&trace_id))
         }
     }
 }
 
 async fn answer(mut call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError> {
+    #[cfg(test)]
+    tests::panic_if_asked(&call.head);
     let world = Rc::clone(&cx.world);
     let way = match &cx.caller {
         // For a call from a site the named export is the route: host and path never choose it there.
-        Caller::Site { identity, export, .. } => world.exported(export, identity, cx)?,
+        Caller::Site { identity, export, .. } => world.exported(export, identity)?,
         Caller::Client { .. } => {
             let found = world
                 .snapshot
                 .routes
                 .find(&call.head)
                 .map_err(|missed| dispatch::missed(&missed, &call.head))?;
-            cx.record.borrow_mut().routed(&world, found.index);
+            cx.record.borrow_mut().routed(found.index);
             let (way, target) = world.way(&found, &call.head)?;
             if let Some(target) = target {
                 call.head.target = target;
@@ -68,10 +70,9 @@ async fn answer(mut call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError
 
 /// Runs the path up to the reply's head, until the client's deadline or the one of the service.
 async fn within_deadline(
-    path: impl Future<Output = Result<Reply, CallError>>,
+    mut path: Pin<&mut impl Future<Output = Result<Reply, CallError>>>,
     cx: &CallContext,
 ) -> Result<Reply, CallError> {
-    let mut path = pin!(path);
     std::future::poll_fn(|task| {
         if let Poll::Ready(done) = path.as_mut().poll(task) {
             return Poll::Ready(done);
@@ -86,3 +87,6 @@ async fn within_deadline(
     })
     .await
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use causeway_config::{self as config, Config, Destination, ServiceRef};
+use causeway_config::{self as config, Config, Destination, PathMatch, Segment, ServiceRef};
 use causeway_pki::tls::provider;
 use causeway_protocols::{Authority, http1};
 use rustls::server::ResolvesServerCertUsingSni;
@@ -17,6 +17,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use crate::discovery::Discovery;
 use crate::route::RouteTable;
 use crate::service::ServiceSpec;
+use crate::telemetry::metrics::{GatewayMetrics, RouteMetrics};
 
 /// One configuration, ready to serve calls.
 #[derive(Debug)]
@@ -33,8 +34,14 @@ pub struct Snapshot {
     pub targets: Vec<Vec<Target>>,
     /// Limits of the HTTP/1.1 parser.
     pub http1_limits: http1::Limits,
-    /// TLS of the listeners, by their bind address.
-    pub listener_tls: HashMap<std::net::SocketAddr, Arc<rustls::ServerConfig>>,
+    /// TLS of the listeners, by their name.
+    pub listener_tls: HashMap<config::Name, Arc<rustls::ServerConfig>>,
+    /// What is counted for the calls of each route.
+    pub route_metrics: Vec<RouteMetrics>,
+    /// The path of each route as written, for `http.route`.
+    pub route_patterns: Vec<Box<str>>,
+    /// What is counted for the calls of other sites to each service.
+    pub export_metrics: HashMap<config::Name, RouteMetrics>,
     /// Counts configurations, from 1.
     pub generation: u64,
 }
@@ -82,7 +89,12 @@ impl Snapshot {
     ///
     /// # Errors
     /// All that is wrong, not only the first.
-    pub fn build(config: Config, discovery: &Discovery, generation: u64) -> Result<Self, Vec<BuildError>> {
+    pub fn build(
+        config: Config,
+        discovery: &Discovery,
+        metrics: &GatewayMetrics,
+        generation: u64,
+    ) -> Result<Self, Vec<BuildError>> {
         let mut problems = Vec::new();
         let mut services = Vec::new();
         for service in &config.services {
@@ -135,7 +147,7 @@ impl Snapshot {
         for listener in &config.listeners {
             if let Some(tls) = &listener.tls {
                 match server_tls(tls, &listener.name) {
-                    Ok(tls) => drop(listener_tls.insert(listener.bind, Arc::new(tls))),
+                    Ok(tls) => drop(listener_tls.insert(config::Name::clone(&listener.name), Arc::new(tls))),
                     Err(problem) => problems.push(problem),
                 }
             }
@@ -149,9 +161,26 @@ impl Snapshot {
             target: config.limits.target,
         };
         let routes = RouteTable::build(&config.routes);
+        let route_patterns: Vec<_> = config.routes.iter().map(pattern).collect();
+        let route_metrics = config
+            .routes
+            .iter()
+            .zip(&route_patterns)
+            .map(|(route, pattern)| metrics.route(&route.name, pattern))
+            .collect();
+        let exported = config.services.iter().filter(|service| !service.export_to.is_empty());
+        let export_metrics = exported
+            .map(|service| {
+                let name = format!("export:{}", service.name);
+                (config::Name::clone(&service.name), metrics.route(&name, &name))
+            })
+            .collect();
         Ok(Self {
             config,
             routes,
+            route_metrics,
+            route_patterns,
+            export_metrics,
             services,
             service_index,
             targets,
@@ -160,6 +189,23 @@ impl Snapshot {
             generation,
         })
     }
+}
+
+/// A route's path as written.
+fn pattern(route: &config::Route) -> Box<str> {
+    let matches = &route.matches;
+    let text = match (&matches.path, &matches.grpc) {
+        (Some(PathMatch::Pattern(segments)), _) => segments.iter().fold(String::new(), |text, segment| match segment {
+            Segment::Literal(literal) => text + "/" + literal,
+            Segment::Parameter(name) => text + "/{" + name + "}",
+            Segment::Rest(name) => text + "/{" + name + "*}",
+        }),
+        (Some(PathMatch::Prefix(prefix)), _) => format!("{prefix}/*"),
+        (Some(PathMatch::Regex(regex)), _) => regex.as_str().to_owned(),
+        (None, Some(grpc)) => format!("/{}/{}", grpc.service, grpc.method.as_deref().unwrap_or("*")),
+        (None, None) => "/*".to_owned(),
+    };
+    if text.is_empty() { "/".into() } else { text.into() }
 }
 
 fn resolve(reference: &ServiceRef, services: &HashMap<config::Name, usize>, config: &Config) -> Option<Target> {
@@ -216,7 +262,7 @@ fn server_tls(tls: &config::ListenerTls, name: &str) -> Result<rustls::ServerCon
                 .add(&name, key.clone())
                 .map_err(|error| failed(error.to_string()))?;
         }
-        default.get_or_insert(Arc::new(key));
+        default.get_or_insert_with(|| Arc::new(key));
     }
     let resolver = ByName { resolver, default };
     let mut server = rustls::ServerConfig::builder_with_provider(provider)

@@ -5,9 +5,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use causeway_config::{self as config, Destination};
@@ -18,13 +19,15 @@ use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, watch};
 
 use crate::call::Reply;
+use crate::calls::OpenCalls;
 use crate::clock::Clock;
-use crate::context::CallContext;
 use crate::dispatch::{Aim, Upstream, Way};
 use crate::drain::{Drain, Guard, Stage};
 use crate::error::CallError;
+use crate::federation::tunnel::Tunnel;
 use crate::federation::{self, Established, PeerLink};
-use crate::listen::{self, Origin};
+use crate::listen::{self, Listening, Origin};
+use crate::observe::{Observer, Telemetry};
 use crate::payload::Body;
 use crate::policy;
 use crate::route::{self, Found};
@@ -36,9 +39,11 @@ use crate::snapshot::{Snapshot, Target};
 pub enum Command {
     /// A new configuration.
     Publish(Arc<Snapshot>),
-    /// Accept connections on this socket.
+    /// Accept connections on this socket, which is bound to this address, for the listener of this name.
     Listen(std::net::TcpListener, SocketAddr, config::Name),
-    /// Stop accepting on the socket of this bind address.
+    /// The listener of this bound address has this name now.
+    Rename(SocketAddr, config::Name),
+    /// Stop accepting on the socket that is bound to this address.
     Unlisten(SocketAddr),
     /// A tunnel that has been shaken hands on.
     Tunnel(Box<Established>),
@@ -57,6 +62,8 @@ pub struct Shared {
     pub handshakes: AtomicUsize,
     /// Links to the other sites.
     pub federation: federation::Shared,
+    /// Counts, logs and traces.
+    pub telemetry: Arc<Telemetry>,
 }
 
 /// What a worker serves with: its snapshot and what it keeps of its own for it.
@@ -68,6 +75,9 @@ pub struct World {
     links: Vec<Rc<PeerLink>>,
 }
 
+/// A socket that is accepted on, and what ends that when it is dropped.
+type Accepting = (Rc<Listening>, watch::Sender<bool>);
+
 /// One traffic thread.
 #[derive(Debug)]
 pub struct Worker {
@@ -77,10 +87,17 @@ pub struct Worker {
     pub clock: Rc<Clock>,
     /// What all workers share.
     pub shared: Arc<Shared>,
+    /// Counts, logs and traces calls.
+    pub observer: Observer,
     world: RefCell<Rc<World>>,
-    listening: RefCell<HashMap<SocketAddr, watch::Sender<bool>>>,
+    /// The calls it has open.
+    pub calls: OpenCalls,
+    listening: RefCell<HashMap<SocketAddr, Accepting>>,
+    tunnels: RefCell<Vec<Weak<Tunnel>>>,
     guard: RefCell<Option<Guard>>,
     ids: Cell<u64>,
+    /// Tasks that want to know when the worker begins to drain.
+    drain_waits: RefCell<HashMap<u64, Waker>>,
 }
 
 /// A worker as seen from the control runtime.
@@ -130,15 +147,20 @@ impl Worker {
         let clock = Clock::new();
         tokio::task::spawn_local(Rc::clone(&clock).run());
         let guard = shared.drain.guard();
+        let observer = Observer::new(Arc::clone(&shared.telemetry), &snapshot.config);
         let world = Rc::new(World::build(snapshot, None, &clock));
         let worker = Rc::new(Self {
             index,
             clock,
             shared,
+            observer,
             world: RefCell::new(world),
+            calls: OpenCalls::default(),
             listening: RefCell::default(),
+            tunnels: RefCell::default(),
             guard: RefCell::new(Some(guard.clone())),
             ids: Cell::new(rand::random()),
+            drain_waits: RefCell::default(),
         });
         tokio::task::spawn_local(sweep(Rc::downgrade(&worker)));
         let draining = guard.reached(Stage::Draining);
@@ -154,6 +176,10 @@ impl Worker {
                     serving = false;
                     worker.listening.borrow_mut().clear();
                     worker.guard.borrow_mut().take();
+                    let waits: Vec<_> = worker.drain_waits.borrow_mut().drain().collect();
+                    for (_, waker) in waits {
+                        waker.wake();
+                    }
                 }
                 command = commands.recv() => match command {
                     Some(command) => worker.obey(command),
@@ -161,33 +187,65 @@ impl Worker {
                 },
             }
         }
+        // Everything that is left ends with this runtime.
+        worker.calls.name_late();
     }
 
     fn obey(self: &Rc<Self>, command: Command) {
         match command {
             Command::Publish(snapshot) => {
                 let before = self.world();
-                *self.world.borrow_mut() = Rc::new(World::build(snapshot, Some(&before), &self.clock));
-            }
-            Command::Listen(socket, bind, name) => {
-                let (stop, stopped) = watch::channel(false);
-                self.listening.borrow_mut().insert(bind, stop);
-                match tokio::net::TcpListener::from_std(socket) {
-                    Ok(socket) => {
-                        let accepting = listen::accept_loop(socket, bind, name, Rc::clone(self), stopped);
-                        tokio::task::spawn_local(accepting);
-                    }
-                    Err(error) => tracing::error!(%error, %bind, "a listener could not be taken over"),
+                let world = Rc::new(World::build(snapshot, Some(&before), &self.clock));
+                *self.world.borrow_mut() = Rc::clone(&world);
+                for (listening, _) in self.listening.borrow().values() {
+                    listening.renew(&world.snapshot);
+                }
+                // What guards an open call is the configuration of now, not the one that let it in.
+                for tunnel in self.tunnels() {
+                    tunnel.revoke(&world);
                 }
             }
-            Command::Unlisten(bind) => drop(self.listening.borrow_mut().remove(&bind)),
+            Command::Listen(socket, address, name) => {
+                let (stop, stopped) = watch::channel(false);
+                let listening = Rc::new(Listening::new(address, &name, &self.world().snapshot));
+                self.listening
+                    .borrow_mut()
+                    .insert(address, (Rc::clone(&listening), stop));
+                match tokio::net::TcpListener::from_std(socket) {
+                    Ok(socket) => {
+                        let accepting = listen::accept_loop(socket, listening, Rc::clone(self), stopped);
+                        tokio::task::spawn_local(accepting);
+                    }
+                    Err(error) => tracing::error!(%error, %address, "a listener could not be taken over"),
+                }
+            }
+            Command::Rename(address, name) => {
+                if let Some((listening, _)) = self.listening.borrow().get(&address) {
+                    listening.rename(&name, &self.world().snapshot);
+                }
+            }
+            Command::Unlisten(address) => drop(self.listening.borrow_mut().remove(&address)),
             Command::Tunnel(established) => federation::tunnel::start(*established, self),
             Command::Recheck => {
-                for link in &self.world().links {
-                    link.recheck(self);
+                for tunnel in self.tunnels() {
+                    tunnel.recheck(self);
                 }
             }
         }
+    }
+
+    /// All tunnels of this worker, also those that take no new calls or whose peer was removed.
+    fn tunnels(&self) -> Vec<Rc<Tunnel>> {
+        let mut tunnels = self.tunnels.borrow_mut();
+        tunnels.retain(|tunnel| tunnel.strong_count() > 0);
+        tunnels.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// A tunnel has been started here.
+    pub fn has_tunnel(&self, tunnel: &Rc<Tunnel>) {
+        let mut tunnels = self.tunnels.borrow_mut();
+        tunnels.retain(|tunnel| tunnel.strong_count() > 0);
+        tunnels.push(Rc::downgrade(tunnel));
     }
 
     /// The current configuration.
@@ -245,8 +303,13 @@ impl Worker {
         Some(client)
     }
 
-    /// Counts a request whose head was refused before it became a call.
-    pub fn count_refused_head(&self, _kind: FailureKind, _origin: &Origin, _detail: &str) {}
+    /// Something that is ready when the worker begins to drain.
+    pub fn wait_for_drain(self: &Rc<Self>) -> DrainWait {
+        DrainWait {
+            worker: Rc::clone(self),
+            id: self.next_id(),
+        }
+    }
 
     /// A number that no other call of this worker has.
     pub fn next_id(&self) -> u64 {
@@ -255,12 +318,42 @@ impl Worker {
     }
 }
 
+/// Waits for the drain of a worker. Cheaper than a [`Guard`] where there are many: nothing until it is polled.
+#[derive(Debug)]
+pub struct DrainWait {
+    worker: Rc<Worker>,
+    id: u64,
+}
+
+impl DrainWait {
+    /// Ready once the worker drains.
+    pub fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.worker.guard.borrow().is_none() {
+            return Poll::Ready(());
+        }
+        let mut waits = self.worker.drain_waits.borrow_mut();
+        match waits.get_mut(&self.id) {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            Some(waker) => *waker = cx.waker().clone(),
+            None => drop(waits.insert(self.id, cx.waker().clone())),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for DrainWait {
+    fn drop(&mut self) {
+        self.worker.drain_waits.borrow_mut().remove(&self.id);
+    }
+}
+
 /// Closes idle backend connections, once a second.
-async fn sweep(worker: std::rc::Weak<Worker>) {
+async fn sweep(worker: Weak<Worker>) {
     let mut interval = tokio::time::interval(Duration::from_secs(1));
     loop {
         interval.tick().await;
         let Some(worker) = worker.upgrade() else { return };
+        worker.observer.flush();
         for service in &worker.world().services {
             service.sweep();
         }
@@ -380,12 +473,19 @@ impl World {
         Ok((Way::Service(aim), target))
     }
 
+    /// Whether a site may use a service, so that what it has open may go on.
+    pub fn exports(&self, export: &str, site: &str) -> bool {
+        let index = self.snapshot.service_index.get(export);
+        let service = index.and_then(|at| self.snapshot.config.services.get(*at));
+        service.is_some_and(|service| federation::export::allows(&service.export_to, site))
+    }
+
     /// Where an export leads, for a call from another site.
     ///
     /// # Errors
     /// [`FailureKind::Refused`] when it is not exported to that site, also when there is no such service: a peer does
     /// not learn what it may not use.
-    pub fn exported(&self, export: &str, identity: &Identity, cx: &CallContext) -> Result<Way, CallError> {
+    pub fn exported(&self, export: &str, identity: &Identity) -> Result<Way, CallError> {
         let site = identity.site().unwrap_or_default();
         let refused = || {
             let detail = format!("`{}` is not exported to site `{site}`", export.escape_debug());
@@ -398,7 +498,7 @@ impl World {
             .and_then(|at| self.services.get(*at))
             .ok_or_else(refused)?;
         let spec = service.config();
-        if !federation::export::allows(&spec.export_to, site, cx) {
+        if !federation::export::allows(&spec.export_to, site) {
             return Err(refused());
         }
         Ok(Way::Service(Aim {

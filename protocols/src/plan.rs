@@ -85,7 +85,15 @@ mod tests {
                 assert_eq!(plan.is_ok(), client == backend, "{client:?} to {backend:?}");
             }
         }
-        assert_eq!(Plan::choose(Protocol::WebSocket, Protocol::WebSocket, Needs::Heads).unwrap().rung, Rung::Splice);
-        assert_eq!(Plan::choose(Protocol::Grpc, Protocol::Grpc, Needs::Heads).unwrap().rung, Rung::Frames);
+        assert_eq!(
+            Plan::choose(Protocol::WebSocket, Protocol::WebSocket, Needs::Heads)
+                .unwrap()
+                .rung,
+            Rung::Splice
+        );
+        assert_eq!(
+            Plan::choose(Protocol::Grpc, Protocol::Grpc, Needs::Heads).unwrap().rung,
+            Rung::Frames
+        );
     }
 }

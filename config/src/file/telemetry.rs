@@ -1,6 +1,7 @@
 //! `[admin]` and `[telemetry]`.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use http::{HeaderName, HeaderValue, Uri};
@@ -64,6 +65,8 @@ pub(super) struct TelemetryFile {
     access_log: Option<TextOr<AccessLogFile>>,
     /// Spans waiting for export, 1 to 1000000; more are dropped and counted.
     queue: Option<i64>,
+    /// Spans kept in the process for `/traces` on the admin port, 0 to 100000; 0 for none.
+    keep_spans: Option<i64>,
 }
 
 /// A share: a number from 0 to 1, or percent as text.
@@ -116,6 +119,7 @@ impl TelemetryFile {
             .access_log
             .and_then(|log| access_log(log, &at.key("access_log"), problems));
         let queue = whole(self.queue, &at.key("queue"), 1..=1_000_000, problems);
+        let keep_spans = whole(self.keep_spans, &at.key("keep_spans"), 0..=100_000, problems);
         Some(Telemetry {
             otlp_endpoint: otlp_endpoint?,
             otlp_headers: otlp_headers?,
@@ -123,6 +127,7 @@ impl TelemetryFile {
             sample_ratio: sample_ratio?,
             trace_context: trace_context?,
             access_log: access_log?,
+            keep_spans: NonZeroUsize::new(keep_spans?),
             queue: queue?,
         })
     }

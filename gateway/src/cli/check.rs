@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use super::{ConfigArgs, INPUT, fail, print};
+use super::{ConfigArgs, Mistake, fail, print};
 use crate::app::App;
 
 pub(super) fn check(args: &ConfigArgs) -> ExitCode {
     let config = match causeway_config::load(&args.config, &args.set) {
         Ok(config) => config,
-        Err(problems) => return fail(&problems, INPUT),
+        Err(problems) => return fail(&Mistake::input(problems)),
     };
     let summary = format!(
         "ok: site `{}`, {} listeners, {} peers, {} services, {} routes\n",
@@ -20,6 +20,6 @@ pub(super) fn check(args: &ConfigArgs) -> ExitCode {
     );
     match App::check(config) {
         Ok(()) => print(&summary),
-        Err(error) => fail(&error, INPUT),
+        Err(error) => fail(&Mistake::start(&error)),
     }
 }

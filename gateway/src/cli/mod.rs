@@ -1,22 +1,42 @@
 //! The command line.
 //!
 //! Data goes to standard output, everything else to standard error. Exit codes: 0 fine, 1 the run failed, 2 the input
-//! was wrong, 130 ended by Ctrl-C.
+//! was wrong, 130 ended by a second Ctrl-C.
 
+mod about;
 mod check;
+mod demo;
+mod explain;
+mod healthcheck;
+pub(crate) mod probe;
 mod run;
 mod signals;
+mod traces;
 
-use std::io::Write;
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use causeway_pki::cli::PkiCommand;
 use clap::{Args, Parser, Subcommand};
 
+use crate::app::AppError;
+
 /// A federation gateway for HTTP, WebSocket and gRPC.
 #[derive(Debug, Parser)]
-#[command(name = "causeway", version, about, propagate_version = true)]
+#[command(
+    name = "causeway",
+    version,
+    about,
+    propagate_version = true,
+    after_help = "Examples:
+  causeway demo                                          two linked sites on this machine, to try
+  causeway check --config aws.toml                       is this configuration good?
+  causeway run --config aws.toml                         serve
+  causeway explain GET https://api.acme.example/orders --config aws.toml
+                                                         which route, and where to?"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -27,18 +47,47 @@ enum Command {
     /// Run a gateway until it is told to stop.
     ///
     /// SIGHUP reloads the configuration, SIGTERM or Ctrl-C drains, a second one stops at once.
+    #[command(after_help = "Examples:
+  causeway run --config aws.toml
+  causeway run --config base.toml --config aws.toml --set admin.bind=127.0.0.1:9001")]
     Run(run::RunArgs),
     /// Check a configuration and everything it names, without serving.
+    #[command(after_help = "Example:\n  causeway check --config aws.toml")]
     Check(ConfigArgs),
+    /// Try it: two linked sites with backends, on this machine alone.
+    ///
+    /// Listens on loopback only, keeps its certificates in a temporary directory, and removes everything when it ends.
+    #[command(after_help = "Examples:
+  causeway demo
+  causeway demo --port-offset 100     when a port is in use
+  causeway demo --eject my-sites      the same as files")]
+    Demo(demo::DemoArgs),
     /// Run only the backends of the demo.
     #[command(hide = true)]
     DemoBackends(crate::demo::backend::BackendArgs),
+    /// Say which route a request would take, why, and where it would go. Exits with 1 when there is none.
+    #[command(after_help = "Examples:
+  causeway explain GET https://api.acme.example/v1/orders/7 --config aws.toml
+  causeway explain POST grpc://api.acme.example/demo.Chat/Say --config aws.toml
+  causeway explain GET wss://api.acme.example/chat -H 'origin: https://app.example' --config aws.toml")]
+    Explain(explain::ExplainArgs),
+    /// Ask a running gateway whether it is ready. Exits with 0 when it is, 1 when not.
+    #[command(after_help = "Example, in a Dockerfile:\n  HEALTHCHECK CMD [\"causeway\", \"healthcheck\"]")]
+    Healthcheck(healthcheck::HealthcheckArgs),
     /// Look at configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Certificates of the sites.
     #[command(subcommand)]
     Pki(PkiCommand),
+    /// Show the last calls as spans, put together from several gateways; they keep them where `telemetry.keep_spans` says so.
+    #[command(after_help = "Example:\n  causeway traces --admin 127.0.0.1:19000 --admin 127.0.0.1:29000")]
+    Traces(traces::TracesArgs),
+    /// Print a script that completes commands in a shell.
+    #[command(after_help = "Example:\n  causeway completions bash > /etc/bash_completion.d/causeway")]
+    Completions(about::CompletionsArgs),
+    /// Print the version, and what a bug report should say.
+    Version,
 }
 
 #[derive(Debug, Subcommand)]
@@ -74,17 +123,23 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) | Command::Config(ConfigCommand::Check(args)) => check::check(&args),
+        Command::Completions(args) => about::completions(&args),
+        Command::Demo(args) => demo::demo(&args),
         Command::DemoBackends(args) => demo_backends(args),
+        Command::Explain(args) => explain::explain(&args),
+        Command::Healthcheck(args) => healthcheck::healthcheck(&args),
+        Command::Traces(args) => traces::traces(&args),
+        Command::Version => about::version(),
         Command::Config(ConfigCommand::Show(args)) => {
             match causeway_config::render_effective(&args.config, &args.set) {
                 Ok(text) => print(&text),
-                Err(problems) => fail(&problems, INPUT),
+                Err(problems) => fail(&Mistake::input(problems)),
             }
         }
         Command::Config(ConfigCommand::Schema) => print(&format!("{:#}\n", causeway_config::schema())),
         Command::Pki(command) => match command.run(&mut std::io::stdout().lock()) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&error, 1),
+            Err(error) => fail(&Mistake::of(&error, error.exit_code()).hint(error.hint())),
         },
     }
 }
@@ -96,16 +151,16 @@ fn demo_backends(args: crate::demo::backend::BackendArgs) -> ExitCode {
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&error, 1),
+        Err(error) => return fail(&Mistake::run(error)),
     };
     match runtime.block_on(crate::demo::backend::run(args, &mut std::io::stdout())) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error, 1),
+        Err(error) => fail(&Mistake::run(error)),
     }
 }
 
-/// The input was wrong.
-pub(crate) const INPUT: u8 = 2;
+/// What ends a process that was told twice.
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Prints data. A reader that has gone away is its own business.
 pub(crate) fn print(text: &str) -> ExitCode {
@@ -114,11 +169,68 @@ pub(crate) fn print(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Prints an error and what caused it.
-pub(crate) fn fail(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
+/// Why a command ends without having done what it was asked for.
+#[derive(Debug)]
+pub(crate) struct Mistake {
+    text: String,
+    hint: Option<&'static str>,
+    code: u8,
+}
+
+impl Mistake {
+    /// The run failed.
+    pub(crate) fn run(error: impl Display) -> Self {
+        Self::of(error, 1)
+    }
+
+    /// The input was wrong.
+    pub(crate) fn input(error: impl Display) -> Self {
+        Self::of(error, 2)
+    }
+
+    fn of(error: impl Display, code: u8) -> Self {
+        Self {
+            text: error.to_string(),
+            hint: None,
+            code,
+        }
+    }
+
+    /// A gateway that did not start.
+    pub(crate) fn start(error: &AppError) -> Self {
+        let mistake = Self::input(error);
+        let AppError::Bind { source, .. } = error else {
+            return mistake;
+        };
+        match source.kind() {
+            ErrorKind::AddrInUse => mistake.hint("another program listens there: stop it, or choose another address"),
+            ErrorKind::AddrNotAvailable => {
+                mistake.hint("this machine has no such address: `ip address` lists those it has")
+            }
+            ErrorKind::PermissionDenied => {
+                mistake.hint("ports below 1024 need root, or the capability CAP_NET_BIND_SERVICE")
+            }
+            _ => mistake,
+        }
+    }
+
+    /// How to go on.
+    pub(crate) fn hint(self, hint: &'static str) -> Self {
+        Self {
+            hint: Some(hint),
+            ..self
+        }
+    }
+}
+
+/// Prints what went wrong and how to go on.
+pub(crate) fn fail(mistake: &Mistake) -> ExitCode {
     let mut out = std::io::stderr().lock();
-    let text = error.to_string();
+    let text = &mistake.text;
     let prefix = if text.starts_with("error:") { "" } else { "error: " };
     let _ = writeln!(out, "{prefix}{}", text.trim_end());
-    ExitCode::from(code)
+    if let Some(hint) = mistake.hint {
+        let _ = writeln!(out, "hint: {hint}");
+    }
+    ExitCode::from(mistake.code)
 }

@@ -1,13 +1,16 @@
 //! `causeway run`: a gateway until it is told to stop.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 
 use super::signals::{Signals, Wish};
-use super::{ConfigArgs, INPUT, fail, print};
+use super::{ConfigArgs, INTERRUPTED, Mistake, fail, print};
 use crate::app::App;
 use crate::drain::Drained;
+use crate::reload::{Reloader, Trigger, Watch};
+use crate::telemetry::log::{self, LogFormat};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -16,53 +19,44 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(args: &RunArgs) -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_max_level(tracing::Level::INFO)
-        .init();
+    let _log = match log::init(LogFormat::Auto) {
+        Ok(log) => log,
+        Err(error) => return fail(&Mistake::input(error)),
+    };
     let config = match causeway_config::load(&args.config.config, &args.config.set) {
         Ok(config) => config,
-        Err(problems) => return fail(&problems, INPUT),
+        Err(problems) => return fail(&Mistake::input(problems)),
     };
     let app = match App::start(config) {
         Ok(app) => app,
-        Err(error) => return fail(&error, INPUT),
+        Err(error) => return fail(&Mistake::start(&error)),
     };
     let mut signals = match app.control().block_on(async { Signals::new() }) {
         Ok(signals) => signals,
-        Err(error) => return fail(&error, 1),
+        Err(error) => return fail(&Mistake::run(error)),
     };
-    announce(&app);
-    loop {
-        match app.control().block_on(signals.next()) {
-            Wish::Reload => reload(&app, args),
-            Wish::Stop => break,
-        }
+    let (files, set) = (args.config.config.clone(), args.config.set.clone());
+    let reloader = Reloader::new(app.gateway(), move || causeway_config::load(&files, &set));
+    let watch = Watch::start(Arc::clone(&reloader));
+    if let Err(error) = &watch {
+        tracing::warn!(%error, "changed files are not noticed: send SIGHUP");
     }
+    announce(&app);
+    while app.control().block_on(signals.next()) == Wish::Reload {
+        // Problems are in the log, and nothing has changed.
+        reloader.reload(Trigger::Signal).ok();
+    }
+    drop(watch);
     tracing::info!("draining");
     // The second signal ends the process at once.
     app.control().spawn(async move {
         signals.next().await;
         #[expect(clippy::exit, reason = "asked for twice: nothing is waited for")]
-        std::process::exit(130);
+        std::process::exit(INTERRUPTED.into());
     });
     match app.drain() {
         Drained::Clean => ExitCode::SUCCESS,
         Drained::Cut { .. } => ExitCode::from(1),
-    }
-}
-
-fn reload(app: &App, args: &RunArgs) {
-    let config = match causeway_config::load(&args.config.config, &args.config.set) {
-        Ok(config) => config,
-        Err(problems) => {
-            tracing::error!(%problems, "the configuration was not reloaded: nothing has changed");
-            return;
-        }
-    };
-    match app.reload(config) {
-        Ok(generation) => tracing::info!(generation, "configuration reloaded"),
-        Err(error) => tracing::error!(%error, "the configuration was not reloaded: nothing has changed"),
     }
 }
 

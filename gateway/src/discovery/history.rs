@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use causeway_config::Dns;
 
-use super::{Endpoint, Failure, State};
+use super::{Answer, Endpoint, Failure, State};
 
 /// Longest pause between look-ups while they fail.
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
@@ -40,6 +40,26 @@ pub(super) struct Step {
 }
 
 impl History {
+    /// Begins with an answer that was good before; an answer without endpoints is none.
+    pub(super) fn of(answer: &Answer, now: Instant) -> Self {
+        if answer.endpoints.is_empty() {
+            return Self::default();
+        }
+        let since = match answer.state {
+            State::Stale { since, .. } => since,
+            State::Failed { .. } | State::Fresh | State::Pending => now,
+        };
+        Self {
+            named: answer
+                .endpoints
+                .iter()
+                .map(|endpoint| (endpoint.address, since))
+                .collect(),
+            good: Some((answer.endpoints.clone(), since)),
+            failures: 0,
+        }
+    }
+
     /// The last good endpoints, without those that no answer has named for `max_stale`.
     pub(super) fn endpoints(&self, now: Instant, dns: &Dns) -> Vec<Endpoint> {
         let Some((endpoints, _)) = &self.good else {

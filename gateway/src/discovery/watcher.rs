@@ -33,7 +33,7 @@ impl Watcher {
 
     async fn keep(&self) {
         let dns = self.lookups.dns();
-        let mut history = History::default();
+        let mut history = History::of(&self.answers.borrow(), std::time::Instant::now());
         loop {
             let started = Instant::now();
             let before = history.endpoints(started.into_std(), dns);

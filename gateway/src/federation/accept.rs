@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
@@ -15,11 +15,11 @@ use super::caller;
 use super::stream::{Side, Slot, TunnelBody, TunnelOutlet};
 use super::tunnel::Tunnel;
 use crate::call::{Call, Reply};
+use crate::calls::Asked;
 use crate::context::{CallContext, Caller, MAX_ATTEMPTS};
 use crate::edge;
 use crate::error::CallError;
 use crate::listen::exchange::Exchange;
-use crate::observe::Record;
 use crate::payload::{Body, Outlet};
 use crate::serve::serve;
 use crate::worker::Worker;
@@ -27,13 +27,16 @@ use crate::worker::Worker;
 /// Serves a call in a task of its own.
 pub fn start(tunnel: &Rc<Tunnel>, id: CallId, head: OpenHead, end: bool, worker: &Rc<Worker>) {
     let slot = Slot::new(tunnel, id, Side::Called);
-    let Some(guard) = worker.guard_for_work() else {
+    // A tunnel that is going away still serves what was sent before its peer knew.
+    let Some(guard) = tunnel.work() else {
         tunnel.with(|session| session.reset(id, Reset::Refused));
         return;
     };
+    let export: Rc<str> = Rc::from(head.export.as_str());
+    slot.of_export(Rc::clone(&export));
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
-        let call = AssertUnwindSafe(answer(&slot, head, end, &worker));
+        let call = AssertUnwindSafe(answer(&slot, head, export, end, &worker));
         if call.catch_unwind().await.is_err() {
             tracing::error!(peer = %slot.tunnel().peer.identity(), "a call panicked");
             slot.tunnel().with(|session| session.reset(slot.id(), Reset::Internal));
@@ -42,11 +45,10 @@ pub fn start(tunnel: &Rc<Tunnel>, id: CallId, head: OpenHead, end: bool, worker:
     });
 }
 
-async fn answer(slot: &Rc<Slot>, head: OpenHead, end: bool, worker: &Rc<Worker>) {
+async fn answer(slot: &Rc<Slot>, head: OpenHead, export: Rc<str>, end: bool, worker: &Rc<Worker>) {
     let started = Instant::now();
     let OpenHead {
         call: mut head,
-        export,
         left,
         attempts,
         mut visited,
@@ -60,12 +62,13 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, end: bool, worker: &Rc<Worker>)
         visited.push(tunnel.site.to_string());
     }
     edge::strip_request(&mut head.fields);
+    let record = worker.observer.begin_from_site(&mut head, trace);
     let context = Rc::new(CallContext {
         worker: Rc::clone(worker),
         world: worker.world(),
         caller: Caller::Site {
             identity: tunnel.peer.identity().clone(),
-            export: Rc::from(export),
+            export,
             address: caller.as_deref().and_then(caller::address),
         },
         protocol: head.protocol,
@@ -74,14 +77,17 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, end: bool, worker: &Rc<Worker>)
         attempts: Cell::new(attempts.min(MAX_ATTEMPTS)),
         visited,
         timer: worker.clock.timer(),
-        record: RefCell::new(Record::begin_from_site(&head, &tunnel.site, trace, started)),
+        record: RefCell::new(record),
+        asked: Asked::of(&head),
+        place: Cell::default(),
     });
+    worker.calls.enter(&context);
     let body = if end && head.protocol != Protocol::WebSocket {
         Body::Empty
     } else {
         Body::Tunnel(Box::new(TunnelBody::new(Rc::clone(slot), head.hold)))
     };
-    let Some(served) = until_given_up(slot, serve(Call { head, body }, &context)).await else {
+    let Some(served) = until_given_up(slot, pin!(serve(Call { head, body }, &context))).await else {
         let error = CallError::new(FailureKind::Cancelled, "the other site gave the call up");
         context.record.borrow_mut().failed(&error);
         return;
@@ -104,7 +110,10 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, end: bool, worker: &Rc<Worker>)
         }
     };
     edge::strip_reply(&mut reply.head);
-    context.record.borrow_mut().status = Some(reply.head.status);
+    context
+        .record
+        .borrow_mut()
+        .answered(reply.head.status, &reply.head.fields);
     if let Err(error) = tunnel.with(|session| session.reply(slot.id(), &reply.head)) {
         let error = CallError::new(
             FailureKind::Protocol,
@@ -132,9 +141,8 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, end: bool, worker: &Rc<Worker>)
 /// Runs the call unless the calling side gives up first; then dropping it cancels it at the backend.
 async fn until_given_up(
     slot: &Slot,
-    call: impl Future<Output = Result<Reply, CallError>>,
+    mut call: Pin<&mut impl Future<Output = Result<Reply, CallError>>>,
 ) -> Option<Result<Reply, CallError>> {
-    let mut call = pin!(call);
     std::future::poll_fn(|cx| match call.as_mut().poll(cx) {
         Poll::Ready(served) => Poll::Ready(Some(served)),
         Poll::Pending => slot.poll_given_up(cx).map(|_| None),

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use causeway_config as config;
-use causeway_protocols::tunnel::{OpenError, OpenHead};
+use causeway_protocols::tunnel::{OpenError, OpenHead, TraceParent};
 use causeway_protocols::{CallHead, FailureKind, Length, Protocol, ReplyHead, Reset};
 
 use super::stream::{Side, Slot, TunnelBody, TunnelOutlet, Unanswered, broken_by_reset};
@@ -28,17 +28,16 @@ pub async fn open(
     export: &config::Name,
     head: &CallHead,
     body: Body,
+    trace: Option<[u8; 55]>,
     cx: &Rc<CallContext>,
 ) -> Result<Reply, CallError> {
-    cx.record
-        .borrow_mut()
-        .attempting_site(&link.site, export, Instant::now());
+    cx.record.borrow_mut().at_site(&link.site, export);
     let tunnel = match link.pick() {
         Some(tunnel) => tunnel,
-        None => wait(link, cx).await?,
+        None => Box::pin(wait(link, cx)).await?,
     };
     let bodiless = body.is_empty() && head.length == Length::Empty && head.protocol != Protocol::WebSocket;
-    let slot = start(&tunnel, export, head, bodiless, cx)?;
+    let slot = start(&tunnel, export, head, bodiless, trace, cx)?;
     let mut rest = if bodiless {
         Pump::done()
     } else {
@@ -47,7 +46,6 @@ pub async fn open(
     // As towards a backend: what a WebSocket client sends too early waits until it has been let in.
     let held = head.protocol == Protocol::WebSocket;
     let reply = std::future::poll_fn(|task| poll_reply(&slot, &mut rest, held, task)).await?;
-    cx.record.borrow_mut().replied();
     if held && reply.status.as_u16() != 101 {
         rest = Pump::done();
     }
@@ -82,6 +80,7 @@ fn start(
     export: &config::Name,
     head: &CallHead,
     bodiless: bool,
+    trace: Option<[u8; 55]>,
     cx: &CallContext,
 ) -> Result<Rc<Slot>, CallError> {
     let mut visited = cx.visited.clone();
@@ -93,7 +92,7 @@ fn start(
         attempts: cx.attempts.get(),
         visited,
         caller: caller::encode(cx.caller.address()),
-        trace: cx.record.borrow().trace_parent(),
+        trace: trace.and_then(|trace| TraceParent::parse(&trace)),
         request_id: None,
         urgency: None,
     };

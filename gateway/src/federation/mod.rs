@@ -15,7 +15,7 @@ pub mod tunnel;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use causeway_config as config;
 use causeway_pki::tls::{Peer, TunnelTls};
@@ -24,19 +24,27 @@ use tokio::sync::Notify;
 
 use self::state::TunnelPlace;
 use self::tunnel::Tunnel;
-use crate::worker::Worker;
 
 /// What all workers know of the links.
 #[derive(Debug)]
 pub struct Shared {
     /// How far the windows of all calls may grow.
     pub ledger: Arc<GrowthLedger>,
-    /// Our credentials and whom we trust; none without `[identity]`.
-    pub tls: Option<TunnelTls>,
+    /// Our credentials and whom we trust; none until there is an `[identity]`, then for good.
+    pub tls: OnceLock<TunnelTls>,
     /// Workers of this gateway, as told in HELLO.
     pub workers: usize,
-    /// Name of this gateway within its site.
-    pub gateway: String,
+}
+
+impl Shared {
+    /// Name of this gateway within its site, as its certificate says.
+    pub fn gateway(&self) -> String {
+        let credentials = self.tls.get().map(TunnelTls::credentials);
+        let name = credentials
+            .as_ref()
+            .and_then(|credentials| credentials.identity().gateway());
+        name.unwrap_or("gateway").to_owned()
+    }
 }
 
 /// A connection that has been shaken hands on, on its way to the worker that will run it.
@@ -102,11 +110,19 @@ impl PeerLink {
         self.tunnels.borrow_mut().retain(|other| !Rc::ptr_eq(other, tunnel));
     }
 
-    /// Asks for each tunnel whether its peer would still be let in, and cuts it if not.
-    pub fn recheck(&self, worker: &Worker) {
-        let tunnels = self.tunnels.borrow().clone();
-        for tunnel in tunnels {
-            tunnel.recheck(worker);
-        }
+    /// Whether another tunnel takes calls.
+    pub fn has_other_than(&self, tunnel: &Tunnel) -> bool {
+        let tunnels = self.tunnels.borrow();
+        tunnels
+            .iter()
+            .any(|other| !std::ptr::eq(&**other, tunnel) && other.takes_calls())
+    }
+
+    /// Whether there is a tunnel that could take the place of this one: a newer one that takes calls.
+    pub fn has_newer_than(&self, tunnel: &Tunnel) -> bool {
+        let tunnels = self.tunnels.borrow();
+        tunnels
+            .iter()
+            .any(|other| other.started() > tunnel.started() && other.takes_calls())
     }
 }

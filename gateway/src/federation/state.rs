@@ -1,9 +1,9 @@
 //! How many tunnels there are to a peer, and which worker has them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 /// The tunnels to one peer (or to one address of it), counted.
 #[derive(Debug)]
@@ -14,8 +14,10 @@ pub struct PeerState {
     peer_workers: AtomicUsize,
     /// Tunnels that had their HELLO and take calls.
     ready: AtomicUsize,
+    /// The other side made tunnels of its own: these are not needed any more.
+    surplus: AtomicBool,
     /// Told on every change.
-    changed: Notify,
+    changed: watch::Sender<()>,
 }
 
 impl PeerState {
@@ -25,7 +27,8 @@ impl PeerState {
             of_worker: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             peer_workers: AtomicUsize::new(0),
             ready: AtomicUsize::new(0),
-            changed: Notify::new(),
+            surplus: AtomicBool::new(false),
+            changed: watch::Sender::new(()),
         })
     }
 
@@ -48,9 +51,14 @@ impl PeerState {
             .min(MOST)
     }
 
-    /// Waits for a change.
-    pub async fn changed(&self) {
-        self.changed.notified().await;
+    /// Marks the tunnels as needed or not. Those that are not needed are given up when their calls have ended.
+    pub fn set_surplus(&self, surplus: bool) {
+        self.surplus.store(surplus, Ordering::Release);
+    }
+
+    /// Sees every change from now on. Subscribe first, look at the numbers then, and wait last: no change is missed.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// Takes a place at the worker that has the fewest tunnels.
@@ -82,13 +90,18 @@ pub struct TunnelPlace {
 }
 
 impl TunnelPlace {
+    /// Whether the tunnel is not needed any more.
+    pub fn is_surplus(&self) -> bool {
+        self.state.surplus.load(Ordering::Acquire)
+    }
+
     /// The peer has said HELLO: the tunnel takes calls.
     pub fn is_ready(&mut self, peer_workers: usize) {
         if !std::mem::replace(&mut self.ready, true) {
             self.state.ready.fetch_add(1, Ordering::AcqRel);
         }
         self.state.peer_workers.store(peer_workers, Ordering::Release);
-        self.state.changed.notify_one();
+        self.state.changed.send_replace(());
     }
 }
 
@@ -100,7 +113,7 @@ impl Drop for TunnelPlace {
         if let Some(count) = self.state.of_worker.get(self.worker) {
             count.fetch_sub(1, Ordering::AcqRel);
         }
-        self.state.changed.notify_one();
+        self.state.changed.send_replace(());
     }
 }
 

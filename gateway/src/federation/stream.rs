@@ -1,6 +1,6 @@
 //! One call on a tunnel: what has arrived for it, and the two ends that the path sees.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -34,6 +34,8 @@ pub struct Slot {
     tunnel: Rc<Tunnel>,
     id: CallId,
     side: Side,
+    /// Which service the other site called; none for a call of ours.
+    export: OnceCell<Rc<str>>,
     inbox: RefCell<Inbox>,
     reply: RefCell<Option<ReplyHead>>,
     half_closed: Cell<bool>,
@@ -64,6 +66,7 @@ impl Slot {
             tunnel: Rc::clone(tunnel),
             id,
             side,
+            export: OnceCell::new(),
             inbox: RefCell::new(Inbox::new()),
             reply: RefCell::new(None),
             half_closed: Cell::new(false),
@@ -73,6 +76,22 @@ impl Slot {
         });
         tunnel.register(id, &slot);
         slot
+    }
+
+    /// The other site called this service.
+    pub fn of_export(&self, export: Rc<str>) {
+        self.export.set(export).ok();
+    }
+
+    /// Which service the other site called; none for a call of ours.
+    pub fn export(&self) -> Option<&Rc<str>> {
+        self.export.get()
+    }
+
+    /// Ends the call here and at the other side.
+    pub fn revoke(&self) {
+        self.tunnel.with(|session| session.reset(self.id, Reset::Revoked));
+        self.set_over(Over::Reset(Reset::Revoked));
     }
 
     /// Its tunnel.

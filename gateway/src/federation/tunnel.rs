@@ -8,11 +8,12 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
 use causeway_config as config;
-use causeway_pki::tls::Peer;
+use causeway_pki::tls::{Peer, TunnelTls};
+use causeway_pki::{Credentials, certificate};
 use causeway_protocols::tunnel::{CallId, GoAwayReason, Hello, Incoming, Role, Session, Settings, Tick};
 use rustls_pki_types::UnixTime;
 
@@ -20,13 +21,21 @@ use super::carrier::Carrier;
 use super::state::TunnelPlace;
 use super::stream::Slot;
 use super::{Established, accept};
-use crate::drain::Stage;
-use crate::worker::Worker;
+use crate::drain::{Guard, Lender, Stage};
+use crate::telemetry::metrics::Level;
+use crate::worker::{Worker, World};
 
 /// How often liveness is looked at, as a part of the ping interval.
 const LOOKS: u32 = 4;
 /// A tunnel whose peer has not said HELLO after this long is given up.
 const HELLO_WAIT: Duration = Duration::from_secs(5);
+
+/// A tunnel is not replaced sooner than this, whatever its certificates say.
+const SHORTEST_LIFE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
+/// Where no certificate ends.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+/// A tunnel that goes away waits at least this long for calls that the peer had sent before it knew.
+const SHORTEST_GOODBYE: Duration = Duration::from_millis(60);
 
 /// Call ids are small numbers that count up: hashing them is a waste.
 #[derive(Debug, Default)]
@@ -66,6 +75,49 @@ pub struct Tunnel {
     closed: Cell<bool>,
     closer: RefCell<Option<Waker>>,
     place: RefCell<Option<TunnelPlace>>,
+    /// Lets calls in also when the worker takes nothing new; none once the tunnel is closed.
+    lender: RefCell<Option<Lender>>,
+    started: Instant,
+    life: Life,
+    up: Level,
+    is_up: Cell<bool>,
+}
+
+/// How long a tunnel may live: to the end of the first certificate of either side.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    /// When a new one should take over.
+    replace: Instant,
+    /// When the peer's certificates end.
+    ends: Option<SystemTime>,
+}
+
+impl Life {
+    fn of(peer: &Peer, ours: Option<&Credentials>, now: Instant) -> Self {
+        let end = |der: &[u8]| {
+            let parsed = certificate::parse(der).ok()?;
+            let seconds = parsed.validity().not_after.timestamp();
+            Some(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).ok()?))
+        };
+        let theirs = peer.chain().iter().filter_map(|der| end(der)).min();
+        let ours = ours.and_then(|ours| ours.chain().iter().filter_map(|der| end(der)).min());
+        let left = theirs
+            .into_iter()
+            .chain(ours)
+            .min()
+            .map_or(FOREVER, |end| end.duration_since(SystemTime::now()).unwrap_or_default());
+        // Not all tunnels of a gateway in one moment.
+        let replace = (left * 2 / 3).mul_f64(rand::random_range(0.9..1.0));
+        Self {
+            replace: now + replace.clamp(SHORTEST_LIFE, FOREVER),
+            ends: theirs,
+        }
+    }
+
+    /// Whether the peer's certificates have ended.
+    fn is_over(self) -> bool {
+        self.ends.is_some_and(|end| SystemTime::now() > end)
+    }
 }
 
 /// Runs a tunnel that was dealt to this worker.
@@ -79,7 +131,7 @@ pub fn start(established: Established, worker: &Rc<Worker>) {
         window: settings.window,
         max_calls: settings.max_calls,
         site: world.snapshot.config.site.name.to_string(),
-        gateway: shared.gateway.clone(),
+        gateway: shared.gateway(),
     };
     let session_settings = Settings {
         window: settings.window,
@@ -95,7 +147,13 @@ pub fn start(established: Established, worker: &Rc<Worker>) {
         site,
         place,
     } = established;
-    let session = Session::new(role, session_settings, hello, Instant::now());
+    let Some(guard) = worker.guard().map(|guard| guard.of_tunnel()) else {
+        return;
+    };
+    let started = Instant::now();
+    let session = Session::new(role, session_settings, hello, started);
+    let ours = shared.tls.get().map(TunnelTls::credentials);
+    let life = Life::of(&peer, ours.as_ref(), started);
     let (carrier, session) = match (Carrier::new(stream, tls), session) {
         (Ok(carrier), Ok(session)) => (carrier, session),
         (carrier, session) => {
@@ -103,6 +161,7 @@ pub fn start(established: Established, worker: &Rc<Worker>) {
             return;
         }
     };
+    let up = worker.observer.shared().metrics.tunnel_up.with(&[&site]);
     let tunnel = Rc::new(Tunnel {
         site,
         peer,
@@ -114,12 +173,22 @@ pub fn start(established: Established, worker: &Rc<Worker>) {
         closed: Cell::new(false),
         closer: RefCell::default(),
         place: RefCell::new(Some(place)),
+        lender: RefCell::new(Some(guard.lender())),
+        started,
+        life,
+        up,
+        is_up: Cell::new(false),
     });
-    tokio::task::spawn_local(run(Rc::clone(&tunnel), Rc::clone(worker), settings.ping_interval));
+    worker.has_tunnel(&tunnel);
+    tokio::task::spawn_local(run(
+        Rc::clone(&tunnel),
+        Rc::clone(worker),
+        settings.ping_interval,
+        guard,
+    ));
 }
 
-async fn run(tunnel: Rc<Tunnel>, worker: Rc<Worker>, ping: Duration) {
-    let Some(guard) = worker.guard_for_work() else { return };
+async fn run(tunnel: Rc<Tunnel>, worker: Rc<Worker>, ping: Duration, guard: Guard) {
     let writer = tokio::task::spawn_local(Rc::clone(&tunnel).write());
     let why = tokio::select! {
         why = tunnel.read(&worker) => why,
@@ -127,8 +196,12 @@ async fn run(tunnel: Rc<Tunnel>, worker: Rc<Worker>, ping: Duration) {
         () = tunnel.closed() => "closed here".to_owned(),
         () = async {
             guard.reached(Stage::Draining).await;
-            tunnel.drain().await;
+            tunnel.wind_down(GoAwayReason::Drain);
+            // Clients that are late with their requests still need it.
+            guard.reached(Stage::Finished).await;
+            tunnel.finish(GoAwayReason::Drain).await;
         } => "drained".to_owned(),
+        why = tunnel.outlived(&worker, ping) => why.label().to_owned(),
     };
     if let Some(link) = worker.world().link(&tunnel.site) {
         link.remove(&tunnel);
@@ -144,7 +217,17 @@ impl Tunnel {
     /// Whether a call can be opened.
     pub fn takes_calls(&self) -> bool {
         let session = self.session.borrow();
-        !self.closed.get() && session.is_ready() && !session.is_going_away()
+        !self.closed.get() && session.is_ready() && session.peer_away().is_none()
+    }
+
+    /// When it was started here.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// A guard for a call that came over it; none when it is closed.
+    pub fn work(&self) -> Option<Guard> {
+        self.lender.borrow().as_ref().map(Lender::guard)
     }
 
     /// Which side of it we are.
@@ -196,7 +279,11 @@ impl Tunnel {
         if self.closed.replace(true) {
             return;
         }
+        if self.is_up.replace(false) {
+            self.up.dec();
+        }
         self.place.borrow_mut().take();
+        self.lender.borrow_mut().take();
         let slots: Vec<_> = self.slots.borrow_mut().drain().collect();
         for slot in slots.into_iter().filter_map(|(_, slot)| slot.upgrade()) {
             slot.lost();
@@ -222,7 +309,7 @@ impl Tunnel {
 
     /// Cuts the tunnel if its peer would not be let in any more.
     pub fn recheck(&self, worker: &Worker) {
-        let Some(tls) = &worker.shared.federation.tls else {
+        let Some(tls) = worker.shared.federation.tls.get() else {
             return;
         };
         let expected = (self.role == Role::Dialler).then_some(&*self.site);
@@ -233,21 +320,78 @@ impl Tunnel {
         }
     }
 
-    /// No new calls; ready when those that are open have ended.
-    async fn drain(&self) {
-        self.place.borrow_mut().take();
-        self.with(|session| session.goaway(GoAwayReason::Drain, Duration::ZERO));
-        // What the peer sent before it read this still arrives; it is refused, and tried elsewhere.
-        let mut look = tokio::time::interval(Duration::from_millis(20));
-        let mut quiet = 0;
-        while quiet < 3 {
-            look.tick().await;
-            quiet = if self.session.borrow().open_calls() == 0 {
-                quiet + 1
-            } else {
-                0
-            };
+    /// Resets the calls of the other site that this configuration would not let in any more.
+    pub fn revoke(&self, world: &World) {
+        let slots: Vec<_> = self.slots.borrow().values().filter_map(Weak::upgrade).collect();
+        for slot in slots {
+            if let Some(export) = slot.export()
+                && !world.exports(export, &self.site)
+            {
+                tracing::warn!(peer = %self.peer.identity(), %export, "call reset: its export was removed");
+                slot.revoke();
+            }
         }
+    }
+
+    /// Asks the peer for no more calls. What it sent before it read that is served like any other.
+    fn wind_down(&self, reason: GoAwayReason) {
+        self.place.borrow_mut().take();
+        self.with(|session| session.wind_down(reason));
+    }
+
+    /// Ready when the calls that are open have ended.
+    async fn finish(&self, reason: GoAwayReason) {
+        self.quiet().await;
+        self.with(|session| session.goaway(reason, Duration::ZERO));
+        self.quiet().await;
+    }
+
+    /// Waits until no call has been open for two round trips.
+    async fn quiet(&self) {
+        let mut look = tokio::time::interval(Duration::from_millis(20));
+        let mut since = Instant::now();
+        loop {
+            look.tick().await;
+            let session = self.session.borrow();
+            if session.open_calls() > 0 {
+                since = Instant::now();
+            }
+            let enough = session.rtt().map_or(SHORTEST_GOODBYE, |rtt| rtt * 2 + SHORTEST_GOODBYE);
+            if since.elapsed() >= enough {
+                return;
+            }
+        }
+    }
+
+    /// Gives the tunnel up when another has taken its place: before a certificate ends, or because the peer has made
+    /// enough of its own. Only the side that dialled decides that.
+    async fn outlived(self: &Rc<Self>, worker: &Worker, look: Duration) -> GoAwayReason {
+        if self.role != Role::Dialler {
+            return std::future::pending().await;
+        }
+        let timer = worker.clock.timer();
+        let reason = loop {
+            timer.arm(look / LOOKS);
+            timer.wait().await;
+            let link = worker.world().link(&self.site).cloned();
+            let surplus = self.place.borrow().as_ref().is_some_and(TunnelPlace::is_surplus);
+            if surplus && link.as_ref().is_some_and(|link| link.has_other_than(self)) {
+                break GoAwayReason::Surplus;
+            }
+            if Instant::now() >= self.life.replace {
+                // Its place is free, so that the dialler makes the next one; this one serves until that is ready.
+                self.place.borrow_mut().take();
+                if link.is_some_and(|link| link.has_newer_than(self)) {
+                    break GoAwayReason::Replaced;
+                }
+            }
+        };
+        if let Some(link) = worker.world().link(&self.site) {
+            link.remove(self);
+        }
+        self.wind_down(reason);
+        self.finish(reason).await;
+        reason
     }
 
     async fn watch(&self, worker: &Rc<Worker>, ping: Duration) -> String {
@@ -263,7 +407,10 @@ impl Tunnel {
             if now - started > HELLO_WAIT && !self.session.borrow().is_ready() {
                 return "the peer never said HELLO".to_owned();
             }
-            self.recheck(worker);
+            // Past the leeway for clocks, too, the peer is refused.
+            if self.life.is_over() {
+                self.recheck(worker);
+            }
         }
     }
 
@@ -298,6 +445,9 @@ impl Tunnel {
     fn on(self: &Rc<Self>, event: Incoming, worker: &Rc<Worker>) {
         match event {
             Incoming::Hello(hello) => {
+                if !self.is_up.replace(true) {
+                    self.up.inc();
+                }
                 let peer_workers = usize::from(hello.workers);
                 if let Some(place) = self.place.borrow_mut().as_mut() {
                     place.is_ready(peer_workers);
@@ -311,7 +461,16 @@ impl Tunnel {
             Incoming::Malformed { error, .. } => {
                 tracing::warn!(peer = %self.peer.identity(), %error, "a call was refused: its head is malformed");
             }
-            Incoming::Info { .. } | Incoming::Pong { .. } => {}
+            Incoming::Pong { rtt } => {
+                worker
+                    .observer
+                    .shared()
+                    .metrics
+                    .tunnel_rtt
+                    .with(&[&self.site])
+                    .set(rtt.as_secs_f64());
+            }
+            Incoming::Info { .. } => {}
             Incoming::Reply { call, head } => self.to_slot(call, |slot| slot.replied(head)),
             Incoming::Data { call, data, end } => self.to_slot(call, |slot| slot.received(data, end)),
             Incoming::End { call, outcome } => self.to_slot(call, |slot| slot.ended(outcome)),

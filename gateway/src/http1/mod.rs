@@ -115,7 +115,7 @@ impl Http1Connection {
         self.read_done.set(false);
     }
 
-    /// The message that was to be read has no body.
+    /// The message that is read has no body, or its end has come.
     pub fn end_read(&self) {
         self.read_done.set(true);
     }

@@ -133,19 +133,17 @@ impl Http2Outlet {
         Poll::Ready(sent.map_err(|error| broken(self.side, &error)))
     }
 
-    /// Nothing is held back here; but while there is nothing to send, this notices that the other side has reset the
-    /// stream.
-    ///
-    /// # Errors
-    /// As [`poll_send`](Self::poll_send).
-    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        match self.poll_reset(cx) {
-            Poll::Ready(broken) if !self.ended => Poll::Ready(Err(broken)),
-            _ => Poll::Ready(Ok(())),
+    /// Notices that a client has reset its stream, while there is nothing to send. What a backend resets is told by
+    /// its reply.
+    pub fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        match self.side {
+            Side::Client => self.poll_reset(cx),
+            Side::Backend => Poll::Pending,
         }
     }
 
-    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+    /// Notices that the other side has reset the stream, while there is nothing to send.
+    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
         self.stream.poll_reset(cx).map(|reset| match reset {
             Ok(reason) => self.reset(reason),
             Err(error) => broken(self.side, &error),

@@ -64,6 +64,7 @@ pub async fn serve(connection: Rc<Http1Connection>, origin: Origin, worker: Rc<W
         last_words: timeouts.write,
         going: Going::No,
         said: 0,
+        scheme: if socket.is_tls() { Scheme::Https } else { Scheme::Http },
     };
     drive(driver, &origin, &worker, &guard).await;
     // Nothing is owed to this client any more: a drain need not wait for it.
@@ -112,14 +113,11 @@ struct Driver {
     going: Going,
     /// Bytes that had been written when the last words were looked at last.
     said: u64,
+    scheme: Scheme,
 }
 
 async fn drive(mut driver: Driver, origin: &Origin, worker: &Rc<Worker>, guard: &Guard) {
-    let scheme = if worker.world().snapshot.listener_tls.contains_key(&origin.bind) {
-        Scheme::Https
-    } else {
-        Scheme::Http
-    };
+    let scheme = driver.scheme;
     let mut draining = pin!(guard.reached(Stage::Draining));
     loop {
         let accepted = std::future::poll_fn(|cx| {

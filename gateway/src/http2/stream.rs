@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
@@ -17,13 +17,14 @@ use super::activity::OpenStream;
 use super::head::{self, HeadError};
 use super::{Http2Body, Http2Outlet};
 use crate::call::{Call, Reply};
+use crate::calls::Asked;
 use crate::context::{CallContext, Caller, MAX_ATTEMPTS};
 use crate::edge;
 use crate::error::CallError;
 use crate::http1::Side;
 use crate::listen::Origin;
 use crate::listen::exchange::Exchange;
-use crate::observe::Record;
+use crate::observe::Version;
 use crate::payload::{Body, Outlet, Pump};
 use crate::policy;
 use crate::refuse::refuse;
@@ -59,6 +60,7 @@ pub(super) async fn serve(
     drop(parts);
     let address = worker.client_address(&origin, &head.call.fields);
     edge::strip_request(&mut head.call.fields);
+    let record = worker.observer.begin(&mut head.call, &origin, Version::Http2);
     let timeouts = config.timeouts;
     let protocol = head.call.protocol;
     let context = Rc::new(CallContext {
@@ -74,8 +76,11 @@ pub(super) async fn serve(
         attempts: Cell::new(MAX_ATTEMPTS),
         visited: Vec::new(),
         timer: worker.clock.timer(),
-        record: RefCell::new(Record::begin(&head.call, &origin, started)),
+        record: RefCell::new(record),
+        asked: Asked::of(&head.call),
+        place: Cell::default(),
     });
+    worker.calls.enter(&context);
     let body = if ended {
         Body::Empty
     } else {
@@ -93,7 +98,8 @@ pub(super) async fn serve(
         }))
     };
     let is_head = head.call.method == http::Method::HEAD;
-    let served = until_reset(serve_client(Call { head: head.call, body }, &context), &mut respond).await;
+    let call = pin!(serve_client(Call { head: head.call, body }, &context));
+    let served = until_reset(call, &mut respond).await;
     let Some(mut reply) = served else {
         open.cancelled();
         context
@@ -103,7 +109,10 @@ pub(super) async fn serve(
         return;
     };
     edge::strip_reply(&mut reply.head);
-    context.record.borrow_mut().status = Some(reply.head.status);
+    context
+        .record
+        .borrow_mut()
+        .answered(reply.head.status, &reply.head.fields);
     answer(reply, respond, &context, is_head).await;
 }
 
@@ -118,7 +127,7 @@ async fn refuse_head(
     let (kind, status) = error.failure();
     let detail = error.to_string();
     tracing::debug!(client = %origin.peer, listener = %origin.listener, %detail, "request refused");
-    worker.count_refused_head(kind, origin, &detail);
+    worker.observer.refused_head(kind, status, origin, &detail);
     let protocol = if head::is_grpc_type(headers) {
         Protocol::Grpc
     } else {
@@ -143,8 +152,10 @@ async fn refuse_head(
 }
 
 /// Runs the call unless the client resets its stream first; then dropping it cancels it everywhere.
-async fn until_reset(call: impl Future<Output = Reply>, respond: &mut SendResponse<Bytes>) -> Option<Reply> {
-    let mut call = pin!(call);
+async fn until_reset(
+    mut call: Pin<&mut impl Future<Output = Reply>>,
+    respond: &mut SendResponse<Bytes>,
+) -> Option<Reply> {
     std::future::poll_fn(|cx| match call.as_mut().poll(cx) {
         Poll::Ready(reply) => Poll::Ready(Some(reply)),
         Poll::Pending => respond.poll_reset(cx).map(|_| None),
@@ -185,6 +196,6 @@ async fn answer(reply: Reply, mut respond: SendResponse<Bytes>, context: &Rc<Cal
         })
     };
     let mut exchange = Exchange::new(reply, outlet, Rc::clone(context));
-    // The outlet notices when the client resets the stream.
+    // The outlet notices a client that goes away: once the head is sent, asking `respond` is a mistake to `h2`.
     std::future::poll_fn(|cx| exchange.poll(cx).map(drop)).await;
 }

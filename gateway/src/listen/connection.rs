@@ -19,12 +19,18 @@ use crate::worker::{Permit, Worker};
 const NOT_SENT: u32 = 128 * 1024;
 
 /// Serves a connection until it ends.
-pub async fn serve(stream: TcpStream, origin: Origin, worker: Rc<Worker>, guard: Guard) {
+pub async fn serve(
+    stream: TcpStream,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    origin: Origin,
+    worker: Rc<Worker>,
+    guard: Guard,
+) {
     let world = worker.world();
     let timeouts = world.snapshot.config.timeouts;
     // The limit is a help, not a need.
     let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(NOT_SENT);
-    let socket = match world.snapshot.listener_tls.get(&origin.bind) {
+    let socket = match tls {
         None => Socket::plain(stream, &worker.clock, timeouts.write),
         Some(tls) => {
             let limit = world.snapshot.config.limits.handshakes;
@@ -32,7 +38,7 @@ pub async fn serve(stream: TcpStream, origin: Origin, worker: Rc<Worker>, guard:
                 tracing::warn!(listener = %origin.listener, limit, "handshake refused: too many are under way");
                 return;
             };
-            match handshake(stream, Arc::clone(tls), timeouts.handshake).await {
+            match Box::pin(handshake(stream, tls, timeouts.handshake)).await {
                 Ok(stream) => {
                     drop(permit);
                     Socket::tls(stream, &worker.clock, timeouts.write)
@@ -48,11 +54,11 @@ pub async fn serve(stream: TcpStream, origin: Origin, worker: Rc<Worker>, guard:
     let is_http2 = socket.alpn().is_some_and(|protocol| protocol == b"h2");
     let connection = Http1Connection::of_client(Rc::new(socket));
     if is_http2 {
-        http2::server::serve(connection, origin, worker, guard).await;
+        Box::pin(http2::server::serve(connection, origin, worker, guard)).await;
     } else {
         match http1::serve(&connection, &origin, &worker, &guard).await {
             http1::Done::Closed => {}
-            http1::Done::Http2 => http2::server::serve(connection, origin, worker, guard).await,
+            http1::Done::Http2 => Box::pin(http2::server::serve(connection, origin, worker, guard)).await,
         }
     }
 }

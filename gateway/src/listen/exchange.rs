@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use causeway_protocols::websocket::{Direction, TrackerLimits, WsViolation, control, handshake};
 use causeway_protocols::{FailureKind, Protocol};
 
 use crate::call::Reply;
@@ -12,9 +13,14 @@ use crate::context::CallContext;
 use crate::error::CallError;
 use crate::payload::{Broken, Outlet, Pump, PumpError};
 use crate::service::endpoint::Lease;
+use crate::worker::DrainWait;
 
 /// After one side of a WebSocket has closed, the other has this long to follow.
 const CLOSING: Duration = Duration::from_secs(10);
+
+/// The close codes of RFC 6455, section 7.4.1, and its registry: the server failed; the service is restarting.
+const INTERNAL: u16 = 1011;
+const RESTART: u16 = 1012;
 
 /// Both directions of an exchange whose reply has begun. Dropping it cancels what has not been moved.
 #[derive(Debug)]
@@ -23,7 +29,13 @@ pub struct Exchange {
     down: Pump,
     context: Rc<CallContext>,
     websocket: bool,
+    /// The end of the reply is the end of the whole call: so it is on a tunnel.
+    ends_both: bool,
+    /// Nobody takes what is left of the request.
+    unwanted: bool,
     closing: Option<Timer>,
+    /// Wakes a WebSocket when the gateway goes away.
+    waiting: Option<DrainWait>,
     _lease: Option<Lease>,
 }
 
@@ -52,16 +64,35 @@ impl Exchange {
     /// Begins to move the body of a reply into `outlet`, which has been given the head.
     pub fn new(reply: Reply, outlet: Outlet, context: Rc<CallContext>) -> Self {
         let websocket = context.protocol == Protocol::WebSocket && reply.head.status.as_u16() == 101;
+        let ends_both = matches!(outlet, Outlet::Tunnel(_));
         // The service's clock was for the head. What the client itself asked for goes on.
         match context.left() {
             Some(left) => context.timer.arm(left),
             None => context.timer.disarm(),
         }
+        let mut rest = reply.rest;
+        let mut down = Pump::new(reply.body, outlet);
+        let waiting = websocket.then(|| {
+            let limits = &context.world.snapshot.config.limits;
+            let limits = TrackerLimits {
+                frame: limits.websocket_frame,
+                fragments: limits.websocket_fragments,
+                // Nothing holds a message here, so there is no reason to limit it.
+                message: u64::MAX,
+                rsv1: handshake::uses_rsv1(&reply.head.fields),
+            };
+            rest.track(Direction::Client, limits);
+            down.track(Direction::Server, limits);
+            context.worker.wait_for_drain()
+        });
         Self {
-            rest: reply.rest,
-            down: Pump::new(reply.body, outlet),
+            rest,
+            down,
+            waiting,
             context,
             websocket,
+            ends_both,
+            unwanted: false,
             closing: None,
             _lease: reply.lease,
         }
@@ -75,21 +106,42 @@ impl Exchange {
                 "the deadline of the call has passed",
             )));
         }
+        if let Some(waiting) = &self.waiting
+            && waiting.poll(cx).is_ready()
+        {
+            self.waiting = None;
+            self.down
+                .finish_with(control::encode_close(RESTART, "service restart", None));
+            self.half_closed();
+        }
         if !self.rest.is_done() {
             match self.rest.poll(cx) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => self.half_closed(),
-                Poll::Ready(Err(PumpError::Source(broken))) => return Poll::Ready(self.cut(broken)),
-                // The backend wants no more of the request: its reply tells why. A WebSocket has no reply to wait for.
-                Poll::Ready(Err(PumpError::Sink(broken))) if self.websocket => return Poll::Ready(self.cut(broken)),
-                Poll::Ready(Err(PumpError::Sink(_))) => self.rest = Pump::stuck(),
+                Poll::Ready(Err(PumpError::Source(broken))) => match self.rest.violation() {
+                    Some(rule) => self.refuse_frames(rule.close_code(), rule, &broken),
+                    None => return Poll::Ready(self.cut(broken)),
+                },
+                // The backend wants no more of the request: its reply, or its close, tells why.
+                Poll::Ready(Err(PumpError::Sink(_))) => {
+                    self.rest = Pump::stuck();
+                    self.unwanted = true;
+                    self.half_closed();
+                }
             }
         }
         if !self.down.is_done() {
             match self.down.poll(cx) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => self.half_closed(),
-                Poll::Ready(Err(PumpError::Source(broken))) => return Poll::Ready(self.cut(broken)),
+                Poll::Ready(Err(PumpError::Source(broken))) => match self.down.violation() {
+                    // It is not the client's fault: 1011, whatever the rule.
+                    Some(rule) => {
+                        self.refuse_frames(INTERNAL, rule, &broken);
+                        cx.waker().wake_by_ref();
+                    }
+                    None => return Poll::Ready(self.cut(broken)),
+                },
                 Poll::Ready(Err(PumpError::Sink(broken))) => {
                     let broken = Broken {
                         kind: FailureKind::Cancelled,
@@ -101,7 +153,7 @@ impl Exchange {
         }
         let over = if self.websocket {
             let closed = self.closing.as_ref().is_some_and(|closing| closing.poll(cx).is_ready());
-            closed || (self.rest.is_done() && self.down.is_done())
+            closed || (self.down.is_done() && (self.ends_both || self.unwanted || self.rest.is_done()))
         } else {
             self.down.is_done()
         };
@@ -115,6 +167,18 @@ impl Exchange {
         };
         self.count();
         Poll::Ready(Ended::Whole { request })
+    }
+
+    /// Ends a WebSocket whose frames break the rules: the client is told by a close frame, the backend by the end.
+    fn refuse_frames(&mut self, code: u16, rule: WsViolation, broken: &Broken) {
+        self.context
+            .record
+            .borrow_mut()
+            .failed(&CallError::from(broken.clone()));
+        self.rest.abort(broken);
+        self.unwanted = true;
+        self.down.finish_with(control::encode_close(code, rule.label(), None));
+        self.half_closed();
     }
 
     fn half_closed(&mut self) {
@@ -138,8 +202,10 @@ impl Exchange {
     }
 
     fn count(&self) {
-        let mut record = self.context.record.borrow_mut();
-        record.up = self.rest.moved();
-        record.down = self.down.moved();
+        let (up, down) = (self.rest.moved(), self.down.moved());
+        self.context
+            .record
+            .borrow_mut()
+            .ended(self.down.grpc_status(), up, down);
     }
 }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -18,12 +18,13 @@ use http::Method;
 use super::Origin;
 use super::exchange::{Ended, Exchange, RequestLeft};
 use crate::call::{Call, Reply};
+use crate::calls;
 use crate::context::{CallContext, Caller, MAX_ATTEMPTS};
 use crate::drain::{Guard, Stage};
 use crate::edge;
 use crate::error::CallError;
 use crate::http1::{BodyKind, Http1Body, Http1Connection, Http1Outlet, OutletKind};
-use crate::observe::Record;
+use crate::observe::Version;
 use crate::payload::{Body, Broken, Chunk, Outlet};
 use crate::policy;
 use crate::refuse::refuse;
@@ -153,7 +154,7 @@ async fn refuse_head(connection: &Rc<Http1Connection>, origin: &Origin, worker: 
         HeadError::Io(_) => return,
     };
     tracing::debug!(client = %origin.peer, listener = %origin.listener, %detail, "request refused");
-    worker.count_refused_head(kind, origin, &detail);
+    worker.observer.refused_head(kind, status, origin, &detail);
     let error = CallError::new(kind, detail);
     let mut reply = refuse(Protocol::Http, &error, None);
     reply.head.status = status;
@@ -201,6 +202,7 @@ async fn serve_request(
     let protocol = head.protocol;
     let address = worker.client_address(origin, &head.fields);
     edge::strip_request(&mut head.fields);
+    let record = worker.observer.begin(&mut head, origin, Version::Http1);
     let context = Rc::new(CallContext {
         worker: Rc::clone(worker),
         world: Rc::clone(&world),
@@ -214,8 +216,11 @@ async fn serve_request(
         attempts: Cell::new(MAX_ATTEMPTS),
         visited: Vec::new(),
         timer: worker.clock.timer(),
-        record: RefCell::new(Record::begin(&head, origin, started)),
+        record: RefCell::new(record),
+        asked: calls::Asked::of(&head),
+        place: Cell::default(),
     });
+    worker.calls.enter(&context);
     // The route may allow less; its policy looks at what the head says.
     let limit = policy::max_body(None, &world.snapshot.config.limits);
     let body = match framing {
@@ -244,7 +249,7 @@ async fn serve_request(
         context.record.borrow_mut().failed(&error);
         refuse(Protocol::Http, &error, None)
     };
-    let Some(mut reply) = until_gone(call, connection).await else {
+    let Some(mut reply) = until_gone(pin!(call), connection).await else {
         context.record.borrow_mut().failed(&CallError::new(
             FailureKind::Cancelled,
             "the client went away before its reply",
@@ -272,8 +277,7 @@ async fn serve_request(
 }
 
 /// Runs the call, unless the client goes away first; then dropping it cancels it everywhere.
-async fn until_gone(call: impl Future<Output = Reply>, connection: &Http1Connection) -> Option<Reply> {
-    let mut call = pin!(call);
+async fn until_gone(mut call: Pin<&mut impl Future<Output = Reply>>, connection: &Http1Connection) -> Option<Reply> {
     std::future::poll_fn(|cx| {
         if let Poll::Ready(reply) = call.as_mut().poll(cx) {
             return Poll::Ready(Some(reply));
@@ -301,7 +305,10 @@ async fn answer(
     asked: Asked<'_>,
     guard: &Guard,
 ) -> Ended {
-    context.record.borrow_mut().status = Some(reply.head.status);
+    context
+        .record
+        .borrow_mut()
+        .answered(reply.head.status, &reply.head.fields);
     let upgraded = reply.head.status.as_u16() == 101;
     let keep = asked.keep_alive && !guard.is_draining() && (upgraded || asked.upgrade.is_none());
     if !keep {

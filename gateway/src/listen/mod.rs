@@ -6,15 +6,18 @@ pub mod connection;
 pub mod exchange;
 pub mod http1;
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_config as config;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::drain::Stage;
+use crate::drain::{Guard, Stage};
+use crate::snapshot::Snapshot;
 use crate::worker::{Permit, Worker};
 
 /// What a connection's calls are told of where it came in.
@@ -22,8 +25,6 @@ use crate::worker::{Permit, Worker};
 pub struct Origin {
     /// The listener's name.
     pub listener: Rc<str>,
-    /// The listener's bind address, by which its TLS and settings are found.
-    pub bind: SocketAddr,
     /// The client's address.
     pub peer: SocketAddr,
 }
@@ -39,17 +40,63 @@ impl Origin {
 /// After running out of descriptors or memory, accepting pauses this long: the loop must never end, nor spin.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
+/// A socket that connections are accepted on, and what they are accepted with.
+#[derive(Debug)]
+pub struct Listening {
+    address: SocketAddr,
+    now: RefCell<Settings>,
+}
+
+#[derive(Clone, Debug)]
+struct Settings {
+    name: Rc<str>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+impl Listening {
+    /// On a bound address, as the listener of this name.
+    pub fn new(address: SocketAddr, name: &str, snapshot: &Snapshot) -> Self {
+        let settings = Settings {
+            name: Rc::from(name),
+            tls: snapshot.listener_tls.get(name).cloned(),
+        };
+        Self {
+            address,
+            now: RefCell::new(settings),
+        }
+    }
+
+    /// Takes the TLS of a new configuration over. A listener that it does not have keeps what it had: what is still
+    /// in its accept queue must not be served in clear text.
+    pub fn renew(&self, snapshot: &Snapshot) {
+        let now = &mut *self.now.borrow_mut();
+        if snapshot
+            .config
+            .listeners
+            .iter()
+            .any(|listener| *listener.name == *now.name)
+        {
+            now.tls = snapshot.listener_tls.get(&*now.name).cloned();
+        }
+    }
+
+    /// The address stays, the listener is another one.
+    pub fn rename(&self, name: &str, snapshot: &Snapshot) {
+        self.now.borrow_mut().name = Rc::from(name);
+        self.renew(snapshot);
+    }
+}
+
 /// Accepts connections until told to stop. A connection over the limit is closed at once and counted.
 pub async fn accept_loop(
     socket: TcpListener,
-    bind: SocketAddr,
-    name: config::Name,
+    listening: Rc<Listening>,
     worker: Rc<Worker>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let listener: Rc<str> = Rc::from(&*name);
-    let draining = worker.guard().map(|guard| guard.reached(Stage::Draining));
-    let Some(draining) = draining else { return };
+    // Kept to the end: what is in the accept queue when a drain begins is work that has begun.
+    let Some(guard) = worker.guard() else { return };
+    let draining = guard.reached(Stage::Draining);
     tokio::pin!(draining);
     loop {
         let accepted = tokio::select! {
@@ -59,37 +106,21 @@ pub async fn accept_loop(
             () = &mut draining => break,
         };
         match accepted {
-            Ok((stream, peer)) => admit(
-                stream,
-                Origin {
-                    listener: Rc::clone(&listener),
-                    bind,
-                    peer,
-                },
-                &worker,
-            ),
-            Err(error) => pause_after(&error, bind).await,
+            Ok((stream, peer)) => admit(stream, peer, &listening, &worker, &guard),
+            Err(error) => pause_after(&error, listening.address).await,
         }
     }
     // What the kernel has accepted already was accepted: serve it before the socket goes.
     while let Some(Ok((stream, peer))) = futures_util::FutureExt::now_or_never(socket.accept()) {
-        admit(
-            stream,
-            Origin {
-                listener: Rc::clone(&listener),
-                bind,
-                peer,
-            },
-            &worker,
-        );
+        admit(stream, peer, &listening, &worker, &guard);
     }
 }
 
-async fn pause_after(error: &std::io::Error, bind: SocketAddr) {
+async fn pause_after(error: &std::io::Error, address: SocketAddr) {
     if is_of_connection(error) {
         return;
     }
-    tracing::warn!(%error, %bind, "accepting failed; waiting");
+    tracing::warn!(%error, %address, "accepting failed; waiting");
     tokio::time::sleep(EXHAUSTED_PAUSE).await;
 }
 
@@ -99,16 +130,21 @@ fn is_of_connection(error: &std::io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-fn admit(stream: TcpStream, origin: Origin, worker: &Rc<Worker>) {
+fn admit(stream: TcpStream, peer: SocketAddr, listening: &Listening, worker: &Rc<Worker>, guard: &Guard) {
+    let Settings { name, tls } = listening.now.borrow().clone();
+    let origin = Origin { listener: name, peer };
     let limit = worker.world().snapshot.config.limits.connections;
     let Some(permit) = Permit::take(&worker.shared, |shared| &shared.connections, limit) else {
+        worker.observer.shared().metrics.limit_hit.with(&["connections"]).inc();
         tracing::warn!(listener = %origin.listener, limit, "connection refused: too many are open");
         return;
     };
-    let Some(guard) = worker.guard_for_work() else { return };
-    let worker = Rc::clone(worker);
+    let open = worker.observer.shared().metrics.connections.with(&[&origin.listener]);
+    open.inc();
+    let (worker, guard) = (Rc::clone(worker), guard.clone());
     tokio::task::spawn_local(async move {
-        connection::serve(stream, origin, worker, guard).await;
+        connection::serve(stream, tls, origin, worker, guard).await;
+        open.dec();
         drop(permit);
     });
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use causeway_protocols::Authority;
 use causeway_protocols::http1::{self, Asked, Kind, ReplyFraming, RequestOptions, encode};
-use causeway_protocols::websocket::ClientKey;
-use causeway_protocols::{CallHead, FailureKind, Length, Protocol, ReplyHead};
+use causeway_protocols::websocket::{ClientKey, handshake};
+use causeway_protocols::{CallHead, FailureKind, Fields, Length, Protocol, ReplyHead};
 use http::{Method, StatusCode};
 
 use super::endpoint::Used;
@@ -39,6 +39,8 @@ pub async fn send(
     limits: &http1::Limits,
 ) -> Result<Reply, CallError> {
     let websocket = call.protocol == Protocol::WebSocket;
+    // Until the reply is whole the connection is of no use to anybody else, whatever becomes of this call.
+    connection.begin_read();
     let key = websocket.then(|| ClientKey::from_random(rand::random()));
     let mut head = BytesMut::with_capacity(512 + call.fields.as_wire().len());
     let options = RequestOptions {
@@ -52,8 +54,6 @@ pub async fn send(
         http1::Sent::Length(length) => OutletKind::Length(length),
         http1::Sent::None | http1::Sent::UntilClose => OutletKind::Length(0),
     };
-    // A reply is owed from here on: a call that is given up now must not leave it to the next one.
-    connection.begin_read();
     let outlet = Outlet::Http1(Http1Outlet::new(Rc::clone(&connection), head, kind));
     let mut attempt = Attempt {
         connection,
@@ -61,6 +61,7 @@ pub async fn send(
         method: call.method.clone(),
         key,
         limits,
+        offer: &call.fields,
         timer: None,
         // A WebSocket client may send frames only once it has been let in; holding its body back keeps what it
         // sends too early away from a backend that refuses.
@@ -105,6 +106,8 @@ struct Attempt<'a> {
     method: Method,
     key: Option<ClientKey>,
     limits: &'a http1::Limits,
+    /// What a WebSocket client offers.
+    offer: &'a Fields,
     timer: Option<Timer>,
     holding: Holding,
     rest: Pump,
@@ -146,6 +149,11 @@ impl Attempt<'_> {
                     self.poll_write(cx)?;
                 }
                 continue;
+            }
+            if response.kind == Kind::Upgraded
+                && let Err(error) = handshake::check_choice(self.offer, &response.head.fields)
+            {
+                return Poll::Ready(Err(self.protocol(error.to_string())));
             }
             if !response.keep_alive {
                 self.connection.close_after();
@@ -229,7 +237,10 @@ impl Attempt<'_> {
         }
         let kind = match framing {
             _ if switched => Some(BodyKind::UntilClose),
-            ReplyFraming::Empty => None,
+            ReplyFraming::Empty => {
+                self.connection.end_read();
+                None
+            }
             ReplyFraming::Length(length) => Some(BodyKind::Length(length)),
             ReplyFraming::Chunked => Some(BodyKind::Chunked(Box::default())),
             ReplyFraming::UntilClose => {
@@ -237,13 +248,9 @@ impl Attempt<'_> {
                 Some(BodyKind::UntilClose)
             }
         };
-        let body = match kind {
-            Some(kind) => Body::Http1(Http1Body::new(self.connection, kind, u64::MAX)),
-            None => {
-                self.connection.end_read();
-                Body::Empty
-            }
-        };
+        let body = kind.map_or(Body::Empty, |kind| {
+            Body::Http1(Http1Body::new(self.connection, kind, u64::MAX))
+        });
         let rest = if self.failed.is_some() || (self.key.is_some() && !switched) {
             Pump::done()
         } else {

@@ -68,7 +68,15 @@ impl Drop for Log {
 /// # Errors
 /// When the filter is malformed, the log was set up before, or no thread can be started.
 pub fn init(format: LogFormat) -> Result<Log, LogError> {
-    let filter = filter(|name| std::env::var(name).ok())?;
+    init_at(format, "info")
+}
+
+/// As [`init`], with another filter where no variable names one.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_at(format: LogFormat, otherwise: &str) -> Result<Log, LogError> {
+    let filter = filter(|name| std::env::var(name).ok(), otherwise)?;
     let lines = Lines::start(Output::Stderr, Complain::Never)?;
     let terminal = io::stderr().is_terminal();
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -103,8 +111,8 @@ fn subscriber(
     tracing_subscriber::registry().with(layer).with(filter)
 }
 
-/// `CAUSEWAY_LOG` over `RUST_LOG` over `info`.
-fn filter(variable: impl Fn(&str) -> Option<String>) -> Result<EnvFilter, LogError> {
+/// `CAUSEWAY_LOG` over `RUST_LOG` over `otherwise`.
+fn filter(variable: impl Fn(&str) -> Option<String>, otherwise: &str) -> Result<EnvFilter, LogError> {
     for name in ["CAUSEWAY_LOG", "RUST_LOG"] {
         let Some(text) = variable(name).filter(|text| !text.trim().is_empty()) else {
             continue;
@@ -114,7 +122,7 @@ fn filter(variable: impl Fn(&str) -> Option<String>) -> Result<EnvFilter, LogErr
             problem: error.to_string(),
         });
     }
-    Ok(EnvFilter::new("info"))
+    Ok(EnvFilter::new(otherwise))
 }
 
 #[derive(Clone, Debug)]
@@ -147,12 +155,14 @@ mod tests {
     #[test]
     fn our_variable_lies_over_the_common_one() {
         let both = |name: &str| Some(if name == "CAUSEWAY_LOG" { "debug" } else { "trace" }.to_owned());
-        assert_eq!(filter(both).unwrap().to_string(), "debug");
+        assert_eq!(filter(both, "info").unwrap().to_string(), "debug");
         let common = |name: &str| (name == "RUST_LOG").then(|| "warn".to_owned());
-        assert_eq!(filter(common).unwrap().to_string(), "warn");
-        assert_eq!(filter(|_| None).unwrap().to_string(), "info");
-        assert_eq!(filter(|_| Some("  ".to_owned())).unwrap().to_string(), "info");
-        let wrong = filter(|_| Some("causeway=loud".to_owned())).unwrap_err().to_string();
+        assert_eq!(filter(common, "info").unwrap().to_string(), "warn");
+        assert_eq!(filter(|_| None, "info").unwrap().to_string(), "info");
+        assert_eq!(filter(|_| Some("  ".to_owned()), "info").unwrap().to_string(), "info");
+        let wrong = filter(|_| Some("causeway=loud".to_owned()), "info")
+            .unwrap_err()
+            .to_string();
         assert!(
             wrong.contains("CAUSEWAY_LOG") && wrong.contains("write e.g."),
             "{wrong}"

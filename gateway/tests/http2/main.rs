@@ -1,6 +1,10 @@
 //! HTTP/2 at a running gateway: attacks by raw frames, semantics by real clients and backends.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "these are tests: their tasks end with their runtime"
+)]
 
 mod attacks;
 mod backend;

@@ -104,7 +104,7 @@ async fn s4_every_byte_in_every_place_is_refused_or_crosses_as_one_clean_request
         let around = |before: &[u8], after: &[u8]| [before, &[byte], after].concat();
         let (value, name) = (around(b"a", b"b: c"), around(b"x", b"y"));
         let (path, authority, method) = (around(b"/a", b"b"), around(b"a", b"b.example"), around(b"GE", b"T"));
-        let mut cases = vec![usual(), usual(), usual(), usual(), usual()];
+        let mut cases = [usual(), usual(), usual(), usual(), usual()];
         cases[0].push((b"x-value", &value));
         cases[1].push((&name, b"v"));
         cases[2][2].1 = &path;

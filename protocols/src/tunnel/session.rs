@@ -167,6 +167,17 @@ impl Session {
         }
     }
 
+    /// Asks the other side to open no more calls. Those that it opened before it read this are still let in, so that
+    /// nothing is refused only because the two messages crossed; [`goaway`](Self::goaway) ends that.
+    pub fn wind_down(&mut self, reason: GoAwayReason) {
+        let away = GoAway {
+            last_call: u32::MAX,
+            reason,
+            reconnect: Duration::ZERO,
+        };
+        frame::put(&mut self.out, 0, Kind::GoAway, 0, &away.to_bytes());
+    }
+
     /// Says that no new calls are wanted. Calls that the other side opens from now on are refused; those that are
     /// open go on.
     pub fn goaway(&mut self, reason: GoAwayReason, reconnect: Duration) {

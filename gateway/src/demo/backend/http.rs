@@ -53,9 +53,14 @@ pub(super) fn start(listener: TcpListener, name: Arc<str>, counters: Arc<Counter
             let (name, counters) = (Arc::clone(&name), Arc::clone(&counters));
             async move {
                 counters.calls.fetch_add(1, Ordering::Relaxed);
+                let head_only = request.method() == Method::HEAD;
                 let mut reply = answer(request, &name, &counters).await.unwrap_or_else(|error| {
                     plain(StatusCode::BAD_REQUEST, format!("reading the request body: {error}\n"))
                 });
+                // hyper leaves it to us over HTTP/2 to send no body with an answer to HEAD.
+                if head_only {
+                    *reply.body_mut() = empty();
+                }
                 if let Ok(name) = HeaderValue::from_str(&name) {
                     reply.headers_mut().insert("demo-backend", name);
                 }
@@ -89,7 +94,7 @@ async fn answer(request: Request<Incoming>, name: &str, counters: &Arc<Counters>
             reply
         }
         ("/events", _) => events(number("n", 5), number("ms", 200)),
-        ("/early", _) => plain(StatusCode::FORBIDDEN, "no need to read on\n".into()),
+        ("/early", _) => early(request.into_body()),
         ("/hang", _) => {
             let _waiting = Waiting::begin(counters);
             std::future::pending().await
@@ -138,7 +143,7 @@ async fn describe(request: Request<Incoming>, name: &str) -> Result<Reply, hyper
             Err(Err(_)) => {}
         }
     }
-    let mut reply = json(&json!({
+    Ok(json(&json!({
         "backend": name,
         "method": head.method.as_str(),
         "target": head.uri.to_string(),
@@ -151,11 +156,7 @@ async fn describe(request: Request<Incoming>, name: &str) -> Result<Reply, hyper
         "body": std::str::from_utf8(&collected).ok(),
         "body_bytes": collected.len(),
         "body_crc32": format!("{:08x}", crc32(0, &collected)),
-    }));
-    if head.method == Method::HEAD {
-        *reply.body_mut() = empty();
-    }
-    Ok(reply)
+    })))
 }
 
 async fn upload(request: Request<Incoming>) -> Result<Reply, hyper::Error> {
@@ -174,6 +175,22 @@ async fn upload(request: Request<Incoming>) -> Result<Reply, hyper::Error> {
     Ok(json(
         &json!({ "bytes": length, "crc32": format!("{crc:08x}"), "trailers": listed(&trailers) }),
     ))
+}
+
+/// Answers at once, and ends the answer when the request's body has ended: a server that closed instead would reset
+/// the connection under a client that still sends.
+fn early(body: Incoming) -> Reply {
+    let text = Frame::data(Bytes::from_static(b"no need to read on\n"));
+    let pieces = stream::unfold((Some(text), body), |(text, mut body)| async move {
+        if let Some(text) = text {
+            return Some((Ok(text), (None, body)));
+        }
+        while let Some(Ok(_)) = body.frame().await {}
+        None
+    });
+    let mut reply = Response::new(StreamBody::new(pieces).boxed_unsync());
+    *reply.status_mut() = StatusCode::FORBIDDEN;
+    reply
 }
 
 fn bytes(length: u64) -> Reply {

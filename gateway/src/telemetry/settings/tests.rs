@@ -4,6 +4,7 @@ use super::*;
 
 fn configured() -> Telemetry {
     Telemetry {
+        keep_spans: None,
         otlp_endpoint: None,
         otlp_headers: Vec::new(),
         otlp_protocol: OtlpProtocol::Grpc,

@@ -381,6 +381,26 @@ fn goaway_names_the_last_call_and_refuses_what_comes_after() {
 }
 
 #[test]
+fn winding_down_lets_in_what_crossed_and_goaway_ends_that() {
+    let mut alone = Alone::new(settings());
+    alone.opened(7);
+    alone.session.wind_down(GoAwayReason::Drain);
+    let sent = alone.sent();
+    assert_eq!(GoAway::decode(&sent[0].3).map(|away| away.last_call), Some(u32::MAX));
+    let crossed = alone.frame(9, Kind::Head, 0, &head_payload(&posting())).unwrap();
+    assert!(matches!(crossed[..], [Incoming::Open { .. }]), "{crossed:?}");
+    alone.session.goaway(GoAwayReason::Drain, Duration::ZERO);
+    assert_eq!(GoAway::decode(&alone.sent()[0].3).map(|away| away.last_call), Some(9));
+    assert!(
+        alone
+            .frame(11, Kind::Head, 0, &head_payload(&posting()))
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(alone.sent(), [(11, Kind::Reset, 0, vec![Reset::Refused.wire()])]);
+}
+
+#[test]
 fn calls_above_a_goaway_are_told_as_refused() {
     let mut alone = Alone::new(settings());
     for _ in 0..3 {

@@ -1,0 +1,98 @@
+//! What a gateway tells of itself and of its calls: the parts of a start that are about telemetry.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use causeway_config::{self as config, Config};
+
+use super::AppError;
+use crate::observe::Telemetry;
+use crate::telemetry::export;
+use crate::telemetry::lines::{Complain, Lines, Output};
+use crate::telemetry::metrics::{GatewayMetrics, Registry};
+use crate::telemetry::settings::TraceSettings;
+use crate::telemetry::span::Memory;
+use crate::worker::Shared;
+
+/// What telemetry may take to be flushed at the end.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// Starts what tells of calls.
+pub(super) fn telemetry(
+    config: &Config,
+    workers: usize,
+    control: &tokio::runtime::Handle,
+) -> Result<Telemetry, AppError> {
+    let failed = |error: &dyn std::fmt::Display| AppError::Telemetry(error.to_string());
+    let registry = Registry::new(workers);
+    let metrics = GatewayMetrics::new(&registry);
+    let instance = format!("{}-{}", config.site.name, std::process::id());
+    let variable = |name: &str| std::env::var(name).ok();
+    let (settings, problems) = TraceSettings::read(&config.telemetry, &config.site.name, &instance, variable);
+    for problem in problems {
+        tracing::warn!(%problem, "telemetry");
+    }
+    let memory = config.telemetry.keep_spans.map(|count| Memory::new(count.get()));
+    let started = export::start(&settings, memory.clone(), &metrics, control);
+    let (tracer, exporting) = started.map_err(|error| failed(&error))?;
+    let lines = match &config.telemetry.access_log {
+        config::AccessLog::Off => None,
+        config::AccessLog::Stdout => {
+            Some(Lines::start(Output::Stdout, Complain::InLog).map_err(|error| failed(&error))?)
+        }
+        config::AccessLog::File(path) => {
+            let started = Lines::start(Output::File(path.clone()), Complain::InLog);
+            Some(started.map_err(|error| failed(&format!("access log `{}`: {error}", path.display())))?)
+        }
+    };
+    if let Some(lines) = &lines {
+        lines.count_in(metrics.access_lines_dropped.clone());
+    }
+    let unrouted = metrics.route("none", "none");
+    Ok(Telemetry {
+        registry,
+        metrics,
+        unrouted,
+        tracer,
+        lines,
+        memory,
+        exporting: Mutex::new(Some(exporting)),
+    })
+}
+
+/// Sends what was not sent yet.
+pub(super) fn flush(telemetry: &Telemetry, control: &tokio::runtime::Runtime) {
+    let exporting = telemetry
+        .exporting
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .take();
+    if let Some(exporting) = exporting {
+        control.block_on(exporting.shutdown(FLUSH));
+    }
+    if let Some(lines) = &telemetry.lines {
+        lines.flush(FLUSH);
+    }
+}
+
+/// Sets what the metrics say of the configuration in use.
+pub(super) fn tell_metrics(shared: &Shared, config: &Config) {
+    let metrics = &shared.telemetry.metrics;
+    if let Some(tls) = shared.federation.tls.get() {
+        let credentials = tls.credentials();
+        let expiry = credentials.not_after().unix_timestamp();
+        metrics
+            .certificate_expiry
+            .with(&[credentials.identity().as_str()])
+            .set(expiry as f64);
+    }
+    metrics
+        .reload_success
+        .set(rustls_pki_types::UnixTime::now().as_secs() as f64);
+    let mut hasher = std::hash::DefaultHasher::new();
+    std::hash::Hash::hash(&format!("{config:?}"), &mut hasher);
+    // 48 bits, which a float holds exactly.
+    metrics
+        .config_hash
+        .set((std::hash::Hasher::finish(&hasher) >> 16) as f64);
+}
