@@ -157,6 +157,13 @@ struct Listener {
     bound: SocketAddr,
 }
 
+impl Listener {
+    /// Whether this address means its sockets: as it was written, or the port that was found for port 0.
+    fn is_at(&self, address: SocketAddr) -> bool {
+        self.bind == address || self.bound == address
+    }
+}
+
 /// How the listeners get from what they are to what they should be.
 #[derive(Debug, Default)]
 struct Relisten {
@@ -404,7 +411,8 @@ impl Gateway {
             return Err(AppError::of(problems));
         };
         self.warm(&snapshot);
-        for what in needs_restart(&before, &config) {
+        let admin = poisoned(&self.state).bound.admin;
+        for what in needs_restart(&before, &config, admin) {
             tracing::warn!("`{what}` has changed: restart the gateway for that");
         }
         let material = match (material, tls.get()) {
@@ -497,20 +505,24 @@ impl Gateway {
         let mut plan = Relisten::default();
         let mut new: Vec<&config::Listener> = Vec::new();
         for listener in &config.listeners {
-            let same = |old: &Listener| old.bind == listener.bind && old.name == listener.name;
+            let same = |old: &Listener| old.is_at(listener.bind) && old.name == listener.name;
             match left.iter().position(same) {
-                Some(at) => plan.stay.push(left.swap_remove(at)),
+                Some(at) => plan.stay.push(Listener {
+                    bind: listener.bind,
+                    ..left.swap_remove(at)
+                }),
                 None => new.push(listener),
             }
         }
         let mut problems = Vec::new();
         for listener in new {
             // Port 0 is another port each time: there the name says which is which.
-            let same = |old: &Listener| old.bind == listener.bind && listener.bind.port() != 0;
+            let same = |old: &Listener| old.is_at(listener.bind) && listener.bind.port() != 0;
             let name = config::Name::clone(&listener.name);
             if let Some(at) = left.iter().position(same) {
                 plan.renamed.push(Listener {
                     name,
+                    bind: listener.bind,
                     ..left.swap_remove(at)
                 });
                 continue;
@@ -629,7 +641,10 @@ fn bind_federation(state: &State, config: &Config) -> Result<Option<FederationSo
     let Some(address) = config.federation.bind else {
         return Ok(None);
     };
-    if state.federation.is_some_and(|(bind, _)| bind == address) {
+    if state
+        .federation
+        .is_some_and(|(bind, bound)| bind == address || bound == address)
+    {
         return Ok(None);
     }
     let failed = |source| AppError::Bind {
@@ -643,12 +658,13 @@ fn bind_federation(state: &State, config: &Config) -> Result<Option<FederationSo
 }
 
 /// What cannot be changed while the gateway runs.
-fn needs_restart(before: &Config, now: &Config) -> Vec<&'static str> {
+fn needs_restart(before: &Config, now: &Config, admin: Option<SocketAddr>) -> Vec<&'static str> {
     let mut changed = Vec::new();
     if before.workers != now.workers {
         changed.push("workers");
     }
-    if before.admin != now.admin {
+    let same_port = before.admin.bind == now.admin.bind || admin == Some(now.admin.bind);
+    if !same_port || before.admin.metrics_bind != now.admin.metrics_bind {
         changed.push("admin");
     }
     if before.telemetry != now.telemetry {

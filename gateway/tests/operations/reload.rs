@@ -102,6 +102,27 @@ fn f1_a_bad_configuration_changes_nothing_and_every_problem_is_told() {
 }
 
 #[test]
+fn a_free_port_that_was_found_may_be_written_down_afterwards() {
+    let pair = Pair::start();
+    let address = public(&pair.aws);
+    let load = Load::start(address, 1, 1);
+    let written =
+        aws_text(&pair.pki, &[pair.federation]).replace("127.0.0.1:0\"\n[[peers", &format!("{address}\"\n[[peers"));
+    assert!(written.contains(&format!("bind = \"{address}\"")));
+    pair.aws.reload(config(&written)).unwrap();
+    pair.azure
+        .reload(config(&azure_text(&pair.pki, pair.federation, &["aws"])))
+        .unwrap();
+    assert_eq!(
+        (public(&pair.aws), pair.azure.bound().federation),
+        (address, Some(pair.federation))
+    );
+    let failures = load.stop();
+    assert!(failures.is_empty(), "{failures:#?}");
+    assert_eq!(pair.tunnels(), 2);
+}
+
+#[test]
 fn listeners_are_known_by_their_address() {
     let address = reserved();
     let with = |name: &str| head("aws") + &listener(name, address.port()) + &service("demo", &[]) + &route("demo");
