@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Calls allocate and free pieces of a few KiB (a task, a head, a buffer), which glibc serves from its slow bins.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     causeway_gateway::cli::main()
 }

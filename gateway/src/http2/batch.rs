@@ -15,6 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::socket::Socket;
 
+/// Room that is kept between batches.
+const KEPT: usize = 16 * 1024;
 /// Bytes that wait for the socket, beyond which `h2` waits, too.
 const LIMIT: usize = 64 * 1024;
 
@@ -126,8 +128,10 @@ impl Gathered {
             out.advance(wrote);
             self.said.set(self.said.get() + wrote as u64);
         }
-        // An idle connection holds no buffer.
-        *out = BytesMut::new();
+        // Growing it anew for each batch costs more than it is worth; after a large one its memory goes back.
+        if out.capacity() > KEPT {
+            *out = BytesMut::new();
+        }
         drop(out);
         self.socket.poll_flush(cx)
     }

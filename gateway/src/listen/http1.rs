@@ -66,9 +66,10 @@ impl From<io::Error> for HeadError {
 /// Serves requests until the connection is to be closed.
 pub async fn serve(connection: &Rc<Http1Connection>, origin: &Origin, worker: &Rc<Worker>, guard: &Guard) -> Done {
     let mut first = true;
+    // One for the connection: it ends the loop when it is ready.
+    let mut draining = pin!(guard.reached(Stage::Draining));
     loop {
         let request = {
-            let mut draining = pin!(guard.reached(Stage::Draining));
             let mut head = pin!(read_head(connection, worker, first));
             std::future::poll_fn(|cx| {
                 if let Poll::Ready(done) = head.as_mut().poll(cx) {
