@@ -239,9 +239,11 @@ impl App {
         };
         gateway.publish(&mut poisoned(&gateway.state), config, snapshot, None, None)?;
         let admin = gateway.administer()?;
+        let gateway = Arc::new(gateway);
+        telling::tell_lookups(&gateway);
         Ok(Self {
             control,
-            gateway: Arc::new(gateway),
+            gateway,
             _admin: admin,
         })
     }

@@ -1,11 +1,13 @@
 //! What a gateway tells of itself and of its calls: the parts of a start that are about telemetry.
 
-use std::sync::Mutex;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use causeway_config::{self as config, Config};
 
-use super::AppError;
+use super::{AppError, Gateway};
+use crate::discovery::Failure;
 use crate::observe::Telemetry;
 use crate::telemetry::export;
 use crate::telemetry::lines::{Complain, Lines, Output};
@@ -58,6 +60,37 @@ pub(super) fn telemetry(
         memory,
         exporting: Mutex::new(Some(exporting)),
     })
+}
+
+/// Keeps the series of look-ups as the resolver counts them, which is on another thread and by name.
+pub(super) fn tell_lookups(gateway: &Arc<Gateway>) {
+    let metrics = gateway.shared.telemetry.metrics.clone();
+    let registry = gateway.shared.telemetry.registry.clone();
+    let gateway = Arc::downgrade(gateway);
+    let told = Mutex::new(HashMap::new());
+    registry.before_scrape(move || {
+        let Some(gateway) = gateway.upgrade() else { return };
+        let mut told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for stats in gateway.discovery().stats() {
+            let mut tell = |result: &'static str, count: u64| {
+                let before = told.entry((stats.name().to_owned(), result)).or_insert(0);
+                // A name that is watched anew counts from nothing.
+                let more = if count >= *before { count - *before } else { count };
+                if more > 0 {
+                    metrics.discovery_lookups.with(&[stats.name(), result]).add(more);
+                }
+                *before = count;
+            };
+            tell("ok", stats.answered());
+            for why in Failure::ALL {
+                tell(why.label(), stats.failed(why));
+            }
+            metrics
+                .discovery_endpoints
+                .with(&[stats.name()])
+                .set(stats.endpoints() as f64);
+        }
+    });
 }
 
 /// Sends what was not sent yet.

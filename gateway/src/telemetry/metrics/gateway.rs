@@ -75,7 +75,7 @@ pub struct GatewayMetrics {
     pub connections: Family<Level>,
     /// `causeway_discovery_lookups_total{name,result}`
     pub discovery_lookups: Family<Counter>,
-    /// `causeway_discovery_endpoints{service}`
+    /// `causeway_discovery_endpoints{name}`
     pub discovery_endpoints: Family<Gauge>,
     /// `causeway_limit_hit_total{limit}`
     pub limit_hit: Family<Counter>,
@@ -176,8 +176,8 @@ impl GatewayMetrics {
             ),
             discovery_endpoints: registry.gauge(
                 "causeway_discovery_endpoints",
-                "Endpoints that a service has now.",
-                &["service"],
+                "Endpoints that a name has now.",
+                &["name"],
             ),
             limit_hit: registry.counter("causeway_limit_hit_total", "Times a limit was reached.", &["limit"]),
             failures: by_kind,
