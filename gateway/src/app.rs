@@ -19,6 +19,7 @@ use crate::drain::{Drain, Drained, Stage};
 use crate::federation::{self, links::Links};
 use crate::identity::{self, IdentityError};
 use crate::listen::bind;
+use crate::memory::Budget;
 use crate::reload;
 use crate::snapshot::{BuildError, Snapshot};
 use crate::status::Status;
@@ -207,6 +208,7 @@ impl App {
         }
         let shared = Arc::new(Shared {
             telemetry: Arc::clone(&telemetry),
+            memory: Budget::default(),
             drain: Drain::default(),
             connections: AtomicUsize::new(0),
             handshakes: AtomicUsize::new(0),
@@ -216,6 +218,8 @@ impl App {
                 workers: count,
             },
         });
+        let (watched, limit) = (Arc::clone(&shared), config.limits.memory);
+        control.spawn(async move { watched.memory.watch(limit).await });
         let snapshot = Arc::new(snapshot);
         let workers: io::Result<Vec<_>> = (0..count)
             .map(|index| WorkerHandle::start(index, Arc::clone(&snapshot), Arc::clone(&shared)))

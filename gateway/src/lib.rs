@@ -20,6 +20,7 @@ pub mod http1;
 pub mod http2;
 pub mod identity;
 pub mod listen;
+pub mod memory;
 pub mod observe;
 pub mod payload;
 pub mod policy;

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use causeway_protocols::FailureKind;
 
@@ -14,11 +15,27 @@ use crate::error::CallError;
 use crate::refuse::refuse;
 use crate::{edge, policy};
 
+/// What a client is told to wait when there is no memory for its call.
+const COME_AGAIN: Duration = Duration::from_secs(1);
+
 /// Serves one call up to the head of its reply.
 ///
 /// # Errors
 /// What went wrong; [`refuse`](crate::refuse) makes the client's reply of it, at the site where the client is.
 pub async fn serve(call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError> {
+    if cx.worker.shared.memory.is_full() {
+        cx.worker.observer.shared().metrics.limit_hit.with(&["memory"]).inc();
+        let error = CallError::new(
+            FailureKind::Overload,
+            "the process uses more than 80 percent of limits.memory",
+        );
+        let error = CallError {
+            retry_after: Some(COME_AGAIN),
+            ..error
+        };
+        cx.record.borrow_mut().failed(&error);
+        return Err(error);
+    }
     let served = within_deadline(pin!(answer(call, cx)), cx).await;
     if let Err(error) = &served {
         cx.record.borrow_mut().failed(error);

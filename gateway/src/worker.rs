@@ -27,6 +27,7 @@ use crate::error::CallError;
 use crate::federation::tunnel::Tunnel;
 use crate::federation::{self, Established, PeerLink};
 use crate::listen::{self, Listening, Origin};
+use crate::memory::Budget;
 use crate::observe::{Observer, Telemetry};
 use crate::payload::Body;
 use crate::policy;
@@ -62,6 +63,8 @@ pub struct Shared {
     pub handshakes: AtomicUsize,
     /// Links to the other sites.
     pub federation: federation::Shared,
+    /// Whether there is memory for new calls.
+    pub memory: Budget,
     /// Counts, logs and traces.
     pub telemetry: Arc<Telemetry>,
 }

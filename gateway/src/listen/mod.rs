@@ -111,8 +111,18 @@ pub async fn accept_loop(
         }
     }
     // What the kernel has accepted already was accepted: serve it before the socket goes.
-    while let Some(Ok((stream, peer))) = futures_util::FutureExt::now_or_never(socket.accept()) {
-        admit(stream, peer, &listening, &worker, &guard);
+    // Asked of the kernel itself: the runtime may not have heard yet of those that came just now.
+    let Ok(socket) = socket.into_std() else { return };
+    loop {
+        let (stream, peer) = match socket.accept() {
+            Ok(accepted) => accepted,
+            Err(error) if is_of_connection(&error) => continue,
+            Err(_) => return,
+        };
+        match stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+            Ok(stream) => admit(stream, peer, &listening, &worker, &guard),
+            Err(error) => tracing::debug!(%error, "a connection could not be taken over"),
+        }
     }
 }
 

@@ -446,6 +446,7 @@ async fn over_http2(address: SocketAddr, stop: &AtomicBool, done: &AtomicU64, ma
             }
         };
         runtime().spawn(connection);
+        let mut answered = false;
         while !stop.load(Ordering::Relaxed) && failures.len() < 10 {
             client = match client.ready().await {
                 Ok(client) => client,
@@ -457,8 +458,14 @@ async fn over_http2(address: SocketAddr, stop: &AtomicBool, done: &AtomicU64, ma
                 continue 'connections;
             };
             match whole(response).await {
-                Ok((200, 100)) => drop(done.fetch_add(1, Ordering::Relaxed)),
+                Ok((200, 100)) => {
+                    answered = true;
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
                 Ok(other) => failures.push(format!("HTTP/2: {other:?}")),
+                // Between the last look at the accept queue and the closing of the socket the kernel completes
+                // connections that nobody takes: it resets them, and no call on them was accepted.
+                Err(error) if error.is_io() && !answered && may_refuse.load(Ordering::Relaxed) => return failures,
                 // RFC 9113, section 6.8: not processed, and sent again on the next connection.
                 Err(error) if error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM) => {
                     continue 'connections;
