@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
@@ -87,7 +87,8 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, export: Rc<str>, end: bool, wor
     } else {
         Body::Tunnel(Box::new(TunnelBody::new(Rc::clone(slot), head.hold)))
     };
-    let Some(served) = until_given_up(slot, pin!(serve(Call { head, body }, &context))).await else {
+    // Boxed by itself, so that the room of the path is given back before the body flows: that may take hours.
+    let Some(served) = until_given_up(slot, Box::pin(serve(Call { head, body }, &context)).as_mut()).await else {
         let error = CallError::new(FailureKind::Cancelled, "the other site gave the call up");
         context.record.borrow_mut().failed(&error);
         return;

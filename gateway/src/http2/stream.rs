@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
@@ -98,8 +98,12 @@ pub(super) async fn serve(
         }))
     };
     let is_head = head.call.method == http::Method::HEAD;
-    let call = pin!(serve_client(Call { head: head.call, body }, &context));
-    let served = until_reset(call, &mut respond).await;
+    // Boxed by itself, so that the room of the path is given back before the body flows: that may take hours.
+    let served = until_reset(
+        Box::pin(serve_client(Call { head: head.call, body }, &context)).as_mut(),
+        &mut respond,
+    )
+    .await;
     let Some(mut reply) = served else {
         open.cancelled();
         context

@@ -250,7 +250,8 @@ async fn serve_request(
         context.record.borrow_mut().failed(&error);
         refuse(Protocol::Http, &error, None)
     };
-    let Some(mut reply) = until_gone(pin!(call), connection).await else {
+    // Boxed by itself, so that the room of the path is given back before the body flows: that may take hours.
+    let Some(mut reply) = until_gone(Box::pin(call).as_mut(), connection).await else {
         context.record.borrow_mut().failed(&CallError::new(
             FailureKind::Cancelled,
             "the client went away before its reply",
