@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use causeway_pki::Identity;
-use causeway_protocols::Protocol;
+use causeway_protocols::{CallHead, Protocol};
 
 use crate::calls::Asked;
 use crate::clock::Timer;
@@ -68,6 +68,8 @@ pub struct CallContext {
     pub record: RefCell<Record>,
     /// What it asked for.
     pub asked: Asked,
+    /// The route it has found, by index; none before that, and for a call from a site.
+    pub route: Cell<Option<usize>>,
     /// Its place among the open calls of the worker, see [`OpenCalls::enter`](crate::calls::OpenCalls::enter).
     pub place: Cell<Option<usize>>,
 }
@@ -84,7 +86,56 @@ impl Drop for CallContext {
     }
 }
 
+/// What is known of a call when its head is there.
+#[derive(Debug)]
+pub struct Arrival<'a> {
+    /// Its head, as it is served.
+    pub head: &'a CallHead,
+    /// Who makes it.
+    pub caller: Caller,
+    /// When its head was complete.
+    pub started: Instant,
+    /// What its client gives it; none: as long as it takes.
+    pub left: Option<Duration>,
+    /// Attempts that may be made.
+    pub attempts: u8,
+    /// Sites it has been at.
+    pub visited: Vec<String>,
+    /// What will be told of it.
+    pub record: Record,
+}
+
 impl CallContext {
+    /// The context of a call that has arrived; it counts among the open calls of the worker from here on.
+    pub fn new(worker: &Rc<Worker>, world: Rc<World>, arrival: Arrival<'_>) -> Rc<Self> {
+        let Arrival {
+            head,
+            caller,
+            started,
+            left,
+            attempts,
+            visited,
+            record,
+        } = arrival;
+        let context = Rc::new(Self {
+            worker: Rc::clone(worker),
+            world,
+            caller,
+            protocol: head.protocol,
+            started,
+            deadline: Cell::new(left.and_then(|left| started.checked_add(left))),
+            attempts: Cell::new(attempts.min(MAX_ATTEMPTS)),
+            visited,
+            timer: worker.clock.timer(),
+            record: RefCell::new(record),
+            asked: Asked::of(head),
+            route: Cell::new(None),
+            place: Cell::default(),
+        });
+        worker.calls.enter(&context);
+        context
+    }
+
     /// Time left until the client's deadline, if it has one; zero when it has passed.
     pub fn left(&self) -> Option<Duration> {
         self.deadline

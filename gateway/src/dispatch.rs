@@ -270,10 +270,7 @@ pub fn missed(missed: &crate::route::Missed, head: &CallHead) -> CallError {
         crate::route::Missed::NotFound => CallError::new(FailureKind::NoRoute, format!("no route for {}", head.target)),
         crate::route::Missed::Method { allow } => {
             let detail = format!("{} has no {}", head.target, head.method);
-            CallError {
-                allow: Some(allow.clone()),
-                ..CallError::new(FailureKind::Method, detail)
-            }
+            CallError::new(FailureKind::Method, detail).field(name::ALLOW, allow)
         }
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use causeway_protocols::FailureKind;
+use causeway_protocols::{FailureKind, Fields, NameId};
 
 use crate::payload::Broken;
 
@@ -30,8 +30,8 @@ pub struct CallError {
     pub retry: Retry,
     /// When the client may come again.
     pub retry_after: Option<Duration>,
-    /// The methods that a route with this path takes, for `allow`.
-    pub allow: Option<String>,
+    /// Fields for the client's reply, where its protocol has any: `allow`, `www-authenticate` and the like.
+    pub fields: Option<Box<Fields>>,
 }
 
 impl CallError {
@@ -42,13 +42,26 @@ impl CallError {
             detail: detail.into(),
             retry: Retry::Never,
             retry_after: None,
-            allow: None,
+            fields: None,
         }
     }
 
     /// The same, with a verdict on trying again.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
+        self
+    }
+
+    /// The same, with a field for the client's reply. A value that no field can have is left out.
+    pub fn field(mut self, name: NameId, value: &str) -> Self {
+        let fields = self.fields.get_or_insert_default();
+        fields.push_known(name, value.as_bytes()).ok();
+        self
+    }
+
+    /// The same, with a time after which the client may come again.
+    pub fn after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
         self
     }
 

@@ -37,8 +37,17 @@ fn title(kind: FailureKind) -> &'static str {
         FailureKind::Method => "the method is not allowed here",
         FailureKind::ClientTimeout => "the request took too long to arrive",
         FailureKind::Draining => "the gateway is going away",
+        FailureKind::Unauthenticated => "credentials are missing or not valid",
+        FailureKind::RateLimited => "too many requests",
+        FailureKind::QuotaExceeded => "the quota of this period is spent",
+        FailureKind::Invalid => "the request does not fit its contract",
         _ => "the gateway failed",
     }
+}
+
+/// What is wrong with the client's own request is no secret, and helps it.
+fn tells_detail(kind: FailureKind) -> bool {
+    matches!(kind, FailureKind::BadRequest | FailureKind::Invalid)
 }
 
 fn http(error: &CallError, trace_id: Option<&str>) -> Reply {
@@ -49,8 +58,7 @@ fn http(error: &CallError, trace_id: Option<&str>) -> Reply {
         "status": status.as_u16(),
         "code": error.kind.label(),
     });
-    if error.kind == FailureKind::BadRequest {
-        // What is wrong with the client's own request is no secret, and helps it.
+    if tells_detail(error.kind) {
         problem["detail"] = error.detail.as_ref().into();
     }
     if let Some(trace_id) = trace_id {
@@ -60,9 +68,7 @@ fn http(error: &CallError, trace_id: Option<&str>) -> Reply {
     let mut head = ReplyHead::new(status, Length::Exactly(body.len() as u64));
     put(&mut head.fields, name::CONTENT_TYPE, "application/problem+json");
     put(&mut head.fields, name::CACHE_CONTROL, "no-store");
-    if let Some(allow) = &error.allow {
-        put(&mut head.fields, name::ALLOW, allow);
-    }
+    add_fields(&mut head.fields, error);
     if let Some(after) = error.retry_after {
         put(&mut head.fields, name::RETRY_AFTER, &after.as_secs().max(1).to_string());
     }
@@ -78,10 +84,11 @@ fn grpc(error: &CallError) -> Reply {
         &error.kind.code().number().to_string(),
     );
     let message = match error.kind {
-        FailureKind::BadRequest => error.detail.as_ref(),
+        kind if tells_detail(kind) => error.detail.as_ref(),
         kind => title(kind),
     };
     put(&mut head.fields, name::GRPC_MESSAGE, &percent_encode(message));
+    add_fields(&mut head.fields, error);
     Reply::whole(head, Body::Empty)
 }
 
@@ -106,6 +113,14 @@ fn percent_encode(text: &str) -> String {
     out
 }
 
+/// What the error itself has for the client.
+fn add_fields(fields: &mut Fields, error: &CallError) {
+    for field in error.fields.iter().flat_map(|fields| fields.iter()) {
+        // They are fields already, so they can be fields again.
+        fields.push(field.name.as_str().as_bytes(), field.value).ok();
+    }
+}
+
 fn put(fields: &mut Fields, name: causeway_protocols::NameId, value: &str) {
     // Our own texts hold no control characters; details of a request are escaped by JSON or percent-encoding.
     fields.push_known(name, value.as_bytes()).ok();
@@ -127,7 +142,7 @@ mod tests {
             let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
             assert_eq!(problem["code"], kind.label());
             assert_eq!(problem["trace_id"], "abc");
-            assert_eq!(problem.get("detail").is_some(), *kind == FailureKind::BadRequest);
+            assert_eq!(problem.get("detail").is_some(), tells_detail(*kind));
 
             let reply = refuse(Protocol::Grpc, &error, None);
             assert_eq!(reply.head.status, StatusCode::OK);

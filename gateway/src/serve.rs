@@ -29,10 +29,7 @@ pub async fn serve(call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError>
             FailureKind::Overload,
             "the process uses more than 80 percent of limits.memory",
         );
-        let error = CallError {
-            retry_after: Some(COME_AGAIN),
-            ..error
-        };
+        let error = error.after(COME_AGAIN);
         cx.record.borrow_mut().failed(&error);
         return Err(error);
     }
@@ -45,13 +42,19 @@ pub async fn serve(call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError>
 
 /// Serves one call of a client of ours. Whatever goes wrong before its reply has a head becomes a reply here.
 pub async fn serve_client(call: Call, cx: &Rc<CallContext>) -> Reply {
-    match serve(call, cx).await {
+    let refused = |error: &CallError| {
+        let trace_id = cx.record.borrow().trace_id();
+        refuse(cx.protocol, error, Some(&trace_id))
+    };
+    let mut reply = match serve(call, cx).await {
         Ok(reply) => reply,
-        Err(error) => {
-            let trace_id = cx.record.borrow().trace_id();
-            refuse(cx.protocol, &error, Some(&trace_id))
-        }
+        Err(error) => refused(&error),
+    };
+    if let Err(error) = policy::shape(&mut reply, cx).await {
+        cx.record.borrow_mut().failed(&error);
+        reply = refused(&error);
     }
+    reply
 }
 
 async fn answer(mut call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError> {
@@ -68,6 +71,7 @@ async fn answer(mut call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError
                 .find(&call.head)
                 .map_err(|missed| dispatch::missed(&missed, &call.head))?;
             cx.record.borrow_mut().routed(found.index);
+            cx.route.set(Some(found.index));
             let (way, target) = world.way(&found, &call.head)?;
             if let Some(target) = target {
                 call.head.target = target;
@@ -75,14 +79,14 @@ async fn answer(mut call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError
             way
         }
     };
-    policy::admit(&mut call.head, &way, cx)?;
+    if let Some(reply) = policy::admit(&mut call, &way, cx).await? {
+        return Ok(*reply);
+    }
     edge::state_caller(&mut call.head, cx);
-    let mut reply = match way {
-        Way::Fixed(reply) => *reply,
-        Way::Service(target) => dispatch(call, &target, cx).await?,
-    };
-    policy::shape(&mut reply.head, cx);
-    Ok(reply)
+    match way {
+        Way::Fixed(reply) => Ok(*reply),
+        Way::Service(target) => dispatch(call, &target, cx).await,
+    }
 }
 
 /// Runs the path up to the reply's head, until the client's deadline or the one of the service.

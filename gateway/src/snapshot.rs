@@ -15,6 +15,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::discovery::Discovery;
+use crate::policy::Policies;
 use crate::route::RouteTable;
 use crate::service::ServiceSpec;
 use crate::telemetry::metrics::{GatewayMetrics, RouteMetrics};
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub services: Vec<Arc<ServiceSpec>>,
     /// Index of a service by its name.
     pub service_index: HashMap<config::Name, usize>,
+    /// What each route asks of its calls and replies.
+    pub policies: Vec<Policies>,
     /// For each route and each of its targets, where it leads.
     pub targets: Vec<Vec<Target>>,
     /// Limits of the HTTP/1.1 parser.
@@ -175,9 +178,11 @@ impl Snapshot {
                 (config::Name::clone(&service.name), metrics.route(&name, &name))
             })
             .collect();
+        let policies = config.routes.iter().map(Policies::build).collect();
         Ok(Self {
             config,
             routes,
+            policies,
             route_metrics,
             route_patterns,
             export_metrics,

@@ -72,6 +72,14 @@ wire_enum! {
         ClientTimeout = 17 "client_timeout",
         /// The gateway is going away.
         Draining = 18 "draining",
+        /// The client did not prove who it is.
+        Unauthenticated = 19 "unauthenticated",
+        /// The client has spent its rate for now.
+        RateLimited = 20 "rate_limited",
+        /// The client has spent its quota of the period.
+        QuotaExceeded = 21 "quota_exceeded",
+        /// The request is well-formed, but not what its schema or contract says.
+        Invalid = 22 "invalid_request",
     }
 }
 
@@ -86,8 +94,9 @@ impl FailureKind {
             Self::NoRoute | Self::Untranslatable | Self::Method => Code::Unimplemented,
             Self::Refused => Code::PermissionDenied,
             Self::Protocol | Self::Internal => Code::Internal,
-            Self::TooLarge => Code::ResourceExhausted,
-            Self::BadRequest => Code::InvalidArgument,
+            Self::TooLarge | Self::RateLimited | Self::QuotaExceeded => Code::ResourceExhausted,
+            Self::BadRequest | Self::Invalid => Code::InvalidArgument,
+            Self::Unauthenticated => Code::Unauthenticated,
             Self::Loop => Code::FailedPrecondition,
             Self::Cancelled | Self::ClientTimeout => Code::Cancelled,
         }
@@ -106,7 +115,9 @@ impl FailureKind {
             Self::Untranslatable => StatusCode::NOT_IMPLEMENTED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::BadRequest | Self::Invalid => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::RateLimited | Self::QuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
             Self::Loop => StatusCode::LOOP_DETECTED,
             // 499 is nginx's; nobody reads it but the log.
             Self::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),

@@ -1,6 +1,5 @@
 //! A call from another site: authenticated by its tunnel, then served on the same path as every other.
 
-use std::cell::{Cell, RefCell};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,8 +14,7 @@ use super::caller;
 use super::stream::{Side, Slot, TunnelBody, TunnelOutlet};
 use super::tunnel::Tunnel;
 use crate::call::{Call, Reply};
-use crate::calls::Asked;
-use crate::context::{CallContext, Caller, MAX_ATTEMPTS};
+use crate::context::{Arrival, CallContext, Caller};
 use crate::edge;
 use crate::error::CallError;
 use crate::listen::exchange::Exchange;
@@ -63,25 +61,21 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, export: Rc<str>, end: bool, wor
     }
     edge::strip_request(&mut head.fields);
     let record = worker.observer.begin_from_site(&mut head, trace);
-    let context = Rc::new(CallContext {
-        worker: Rc::clone(worker),
-        world: worker.world(),
-        caller: Caller::Site {
-            identity: tunnel.peer.identity().clone(),
-            export,
-            address: caller.as_deref().and_then(caller::address),
-        },
-        protocol: head.protocol,
+    let caller = Caller::Site {
+        identity: tunnel.peer.identity().clone(),
+        export,
+        address: caller.as_deref().and_then(caller::address),
+    };
+    let arrival = Arrival {
+        head: &head,
+        caller,
         started,
-        deadline: Cell::new(left.and_then(|left| started.checked_add(left))),
-        attempts: Cell::new(attempts.min(MAX_ATTEMPTS)),
+        left,
+        attempts,
         visited,
-        timer: worker.clock.timer(),
-        record: RefCell::new(record),
-        asked: Asked::of(&head),
-        place: Cell::default(),
-    });
-    worker.calls.enter(&context);
+        record,
+    };
+    let context = CallContext::new(worker, worker.world(), arrival);
     let body = if end && head.protocol != Protocol::WebSocket {
         Body::Empty
     } else {

@@ -1,6 +1,5 @@
 //! One stream of a client: its request's head in, its call along the path, its reply out.
 
-use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -17,8 +16,7 @@ use super::activity::OpenStream;
 use super::head::{self, HeadError};
 use super::{Http2Body, Http2Outlet};
 use crate::call::{Call, Reply};
-use crate::calls::Asked;
-use crate::context::{CallContext, Caller, MAX_ATTEMPTS};
+use crate::context::{Arrival, CallContext, Caller, MAX_ATTEMPTS};
 use crate::edge;
 use crate::error::CallError;
 use crate::http1::Side;
@@ -63,24 +61,19 @@ pub(super) async fn serve(
     let record = worker.observer.begin(&mut head.call, &origin, Version::Http2);
     let timeouts = config.timeouts;
     let protocol = head.call.protocol;
-    let context = Rc::new(CallContext {
-        worker: Rc::clone(&worker),
-        world: Rc::clone(&world),
+    let arrival = Arrival {
+        head: &head.call,
         caller: Caller::Client {
             address,
             listener: Rc::clone(&origin.listener),
         },
-        protocol,
         started,
-        deadline: Cell::new(head.timeout.and_then(|left| started.checked_add(left))),
-        attempts: Cell::new(MAX_ATTEMPTS),
+        left: head.timeout,
+        attempts: MAX_ATTEMPTS,
         visited: Vec::new(),
-        timer: worker.clock.timer(),
-        record: RefCell::new(record),
-        asked: Asked::of(&head.call),
-        place: Cell::default(),
-    });
-    worker.calls.enter(&context);
+        record,
+    };
+    let context = CallContext::new(&worker, Rc::clone(&world), arrival);
     let body = if ended {
         Body::Empty
     } else {

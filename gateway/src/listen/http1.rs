@@ -1,6 +1,6 @@
 //! HTTP/1.1 with a client: requests in, replies out, one after the other.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -18,8 +18,7 @@ use http::Method;
 use super::Origin;
 use super::exchange::{Ended, Exchange, RequestLeft};
 use crate::call::{Call, Reply};
-use crate::calls;
-use crate::context::{CallContext, Caller, MAX_ATTEMPTS};
+use crate::context::{Arrival, CallContext, Caller, MAX_ATTEMPTS};
 use crate::drain::{Guard, Stage};
 use crate::edge;
 use crate::error::CallError;
@@ -200,28 +199,22 @@ async fn serve_request(
     let timeouts = world.snapshot.config.timeouts;
     let started = Instant::now();
     let method = head.method.clone();
-    let protocol = head.protocol;
     let address = worker.client_address(origin, &head.fields);
     edge::strip_request(&mut head.fields);
     let record = worker.observer.begin(&mut head, origin, Version::Http1);
-    let context = Rc::new(CallContext {
-        worker: Rc::clone(worker),
-        world: Rc::clone(&world),
+    let arrival = Arrival {
+        head: &head,
         caller: Caller::Client {
             address,
             listener: Rc::clone(&origin.listener),
         },
-        protocol,
         started,
-        deadline: Cell::new(timeout.and_then(|left| started.checked_add(left))),
-        attempts: Cell::new(MAX_ATTEMPTS),
+        left: timeout,
+        attempts: MAX_ATTEMPTS,
         visited: Vec::new(),
-        timer: worker.clock.timer(),
-        record: RefCell::new(record),
-        asked: calls::Asked::of(&head),
-        place: Cell::default(),
-    });
-    worker.calls.enter(&context);
+        record,
+    };
+    let context = CallContext::new(worker, Rc::clone(&world), arrival);
     // The route may allow less; its policy looks at what the head says.
     let limit = policy::max_body(None, &world.snapshot.config.limits);
     let body = match framing {

@@ -1,0 +1,135 @@
+//! Policies: checks and edits of a call and its reply, in a fixed order in code, never in configuration.
+//!
+//! One file per policy. [`Policies::build`] is the order: what a route has configured is put into one list when the
+//! snapshot is built, so that a call pays only for the policies of its route. Most decide at once; one that has to ask
+//! somebody says [`Admit::Later`].
+
+mod body_size;
+mod loop_guard;
+mod origins;
+
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use causeway_config as config;
+
+pub use self::body_size::max_body;
+use self::origins::Origins;
+use crate::call::{Call, Reply};
+use crate::context::{CallContext, Caller};
+use crate::dispatch::Way;
+use crate::error::CallError;
+
+/// Something that is decided later, on the call's own worker.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// What a policy says of a call.
+#[expect(missing_debug_implementations, reason = "a future has nothing to show")]
+pub enum Admit<'a> {
+    /// It goes on, perhaps changed.
+    Pass,
+    /// It is refused.
+    Refuse(Box<CallError>),
+    /// It is answered here, without asking anybody.
+    Answer(Box<Reply>),
+    /// Not known yet; a reply is an answer as in [`Admit::Answer`].
+    Later(Later<'a, Result<Option<Box<Reply>>, CallError>>),
+}
+
+impl Admit<'_> {
+    /// The refusal for this reason.
+    pub fn refuse(error: CallError) -> Self {
+        Self::Refuse(Box::new(error))
+    }
+}
+
+/// What a policy does to a reply.
+#[expect(missing_debug_implementations, reason = "a future has nothing to show")]
+pub enum Shape<'a> {
+    /// It is done.
+    Done,
+    /// It has to read, or to wait.
+    Later(Later<'a, Result<(), CallError>>),
+}
+
+/// One check or edit. Shared by all workers: what it counts is in atomics, or bounded and behind short locks.
+pub trait Policy: fmt::Debug + Send + Sync {
+    /// Lets the call pass, perhaps changed, refuses or answers it.
+    fn admit<'a>(&'a self, _call: &'a mut Call, _cx: &'a Rc<CallContext>) -> Admit<'a> {
+        Admit::Pass
+    }
+
+    /// Changes the reply before the client gets it: also a refusal, whoever made it, if the call had found its route.
+    fn shape<'a>(&'a self, _reply: &'a mut Reply, _cx: &'a Rc<CallContext>) -> Shape<'a> {
+        Shape::Done
+    }
+}
+
+/// The policies of one route.
+#[derive(Debug, Default)]
+pub struct Policies {
+    /// In the order in which they admit; they shape in the reverse order, so that the outermost has the last word.
+    order: Vec<Arc<dyn Policy>>,
+}
+
+impl Policies {
+    /// The policies that a route has configured, in the order of design: origins and lists first, then who it is, what it
+    /// may, how much, and last what is changed.
+    pub fn build(route: &config::Route) -> Self {
+        let mut order: Vec<Arc<dyn Policy>> = Vec::new();
+        if !route.origins.is_empty() {
+            order.push(Arc::new(Origins(route.origins.clone())));
+        }
+        Self { order }
+    }
+}
+
+/// Runs the policies of a call before it is sent. A reply is an answer: the call goes no further.
+///
+/// # Errors
+/// The first refusal.
+pub async fn admit(call: &mut Call, way: &Way, cx: &Rc<CallContext>) -> Result<Option<Box<Reply>>, CallError> {
+    loop_guard::check(cx)?;
+    if let Some(policies) = of_route(cx) {
+        for policy in &policies.order {
+            let answer = match policy.admit(call, cx) {
+                Admit::Pass => None,
+                Admit::Refuse(error) => return Err(*error),
+                Admit::Answer(reply) => Some(reply),
+                Admit::Later(later) => later.await?,
+            };
+            if answer.is_some() {
+                return Ok(answer);
+            }
+        }
+    }
+    if let Way::Service(aim) = way {
+        body_size::check(&call.head, aim.max_body)?;
+    }
+    Ok(None)
+}
+
+/// Runs them on the reply, the last first.
+///
+/// # Errors
+/// When a reply cannot be made what the route promises.
+pub async fn shape(reply: &mut Reply, cx: &Rc<CallContext>) -> Result<(), CallError> {
+    let Some(policies) = of_route(cx) else { return Ok(()) };
+    for policy in policies.order.iter().rev() {
+        match policy.shape(reply, cx) {
+            Shape::Done => {}
+            Shape::Later(later) => later.await?,
+        }
+    }
+    Ok(())
+}
+
+/// Those of the route of a client's call. A call from a site has passed them at its entry.
+fn of_route(cx: &CallContext) -> Option<&Policies> {
+    match cx.caller {
+        Caller::Client { .. } => cx.route.get().and_then(|route| cx.world.snapshot.policies.get(route)),
+        Caller::Site { .. } => None,
+    }
+}
