@@ -19,5 +19,5 @@ pub use call::{CallHead, End, Length, Protocol, ReplyHead, Scheme};
 pub use failure::{FailureKind, Reset};
 pub use fields::{Field, FieldError, FieldName, Fields};
 pub use name::NameId;
-pub use status::Code;
+pub use status::{Code, Status};
 pub use target::{Authority, Target, TargetError};

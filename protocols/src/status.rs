@@ -1,6 +1,47 @@
-//! The canonical status codes, and what they are in HTTP and WebSocket.
+//! How a call ended: the canonical status codes, what they are in HTTP and WebSocket, and a status with its message.
 
+use bytes::Bytes;
 use http::StatusCode;
+
+/// How a call ended, without loss: what `grpc-status`, `grpc-message` and `grpc-status-details-bin` carry together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The code; [`Code::Unknown`] where the number has no meaning.
+    pub code: Code,
+    /// The number as it was sent, also where it is beyond the known codes.
+    pub number: u32,
+    /// For people; decoded, may be empty.
+    pub message: String,
+    /// An encoded `google.rpc.Status`, decoded from `grpc-status-details-bin`; empty when there is none.
+    pub details: Bytes,
+}
+
+impl Status {
+    /// A status without details.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            number: u32::from(code.number()),
+            message: message.into(),
+            details: Bytes::new(),
+        }
+    }
+
+    /// The status of a number from the wire; one beyond the known codes is [`Code::Unknown`] and keeps its number.
+    pub fn of_number(number: u32, message: impl Into<String>) -> Self {
+        Self {
+            code: Code::of_number(number),
+            number,
+            message: message.into(),
+            details: Bytes::new(),
+        }
+    }
+
+    /// Whether the call succeeded.
+    pub fn is_ok(&self) -> bool {
+        self.number == 0
+    }
+}
 
 /// A gRPC status code (gRPC, "Status codes and their use").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -179,6 +220,14 @@ mod tests {
             assert_eq!(Code::of_number(u32::from(code.number())), code);
         }
         assert_eq!(table.len(), Code::ALL.len(), "a code is missing from this table");
+    }
+
+    #[test]
+    fn a_number_beyond_the_codes_is_kept() {
+        let status = Status::of_number(42, "odd");
+        assert_eq!((status.code, status.number), (Code::Unknown, 42));
+        assert!(!status.is_ok());
+        assert!(Status::new(Code::Ok, "").is_ok());
     }
 
     #[test]
