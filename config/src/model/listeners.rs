@@ -1,0 +1,46 @@
+//! Where clients arrive.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::Name;
+
+/// `[[listeners]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Name used in logs and metrics.
+    pub name: Name,
+    /// Address; port 0 takes a free one.
+    pub bind: SocketAddr,
+    /// TLS to clients; none means clear text.
+    pub tls: Option<ListenerTls>,
+    /// Clients that may state addresses in `x-forwarded-for` and the like.
+    pub trusted_proxies: Vec<Cidr>,
+    /// Whether RFC 8441 and RFC 6455 upgrades are accepted at all. Default: true.
+    pub websocket: bool,
+}
+
+/// `tls = { certificates = [...] }` of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// Chosen by SNI; the first is the default.
+    pub certificates: Vec<CertificateFiles>,
+}
+
+/// A certificate chain and its key as files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// PEM chain, leaf first.
+    pub certificate: PathBuf,
+    /// PEM private key.
+    pub private_key: PathBuf,
+}
+
+/// A network: address and prefix length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    /// Network address.
+    pub address: std::net::IpAddr,
+    /// Prefix length in bits.
+    pub prefix: u8,
+}
