@@ -3,18 +3,18 @@
 //! A call carries a [`Record`]. What only a log line or a span needs is kept in it only when one of them will be made, so
 //! that a call that nobody looks at costs two counters.
 
+mod record;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use causeway_config as config;
-use causeway_protocols::plan::Rung;
 use causeway_protocols::tunnel::TraceParent;
-use causeway_protocols::{CallHead, Code, FailureKind, Fields, Protocol, Scheme, name};
-use http::{Method, StatusCode};
+use causeway_protocols::{CallHead, FailureKind, Fields, Protocol, name};
+use http::StatusCode;
 
 use crate::context::{CallContext, Caller};
-use crate::error::CallError;
 use crate::listen::Origin;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::export::Exporting;
@@ -23,6 +23,9 @@ use crate::telemetry::metrics::{GatewayMetrics, Registry, RouteMetrics, Shard};
 use crate::telemetry::record::{CallRecord, Failure};
 use crate::telemetry::span::{Memory, Tracer, semconv};
 use crate::telemetry::trace::{Ids, Sampler, TraceContext};
+
+use record::Facts;
+pub use record::{Record, Version};
 
 /// What the whole process tells with.
 #[derive(Debug)]
@@ -274,237 +277,5 @@ fn clean(fields: &mut Fields, baggage: bool) {
         .is_some_and(|state| !crate::telemetry::trace::is_tracestate(state));
     if malformed {
         fields.remove(name::TRACESTATE);
-    }
-}
-
-/// What a call came in by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
-    /// HTTP/1.1, or 1.0.
-    Http1,
-    /// HTTP/2.
-    Http2,
-    /// A tunnel.
-    Tunnel,
-}
-
-impl Version {
-    fn label(self) -> &'static str {
-        match self {
-            Self::Http1 => "1.1",
-            Self::Http2 => "2",
-            Self::Tunnel => "causeway/1",
-        }
-    }
-}
-
-/// What only log lines and spans need.
-#[derive(Debug)]
-struct Facts {
-    started: SystemTime,
-    scheme: Scheme,
-    version: Version,
-    host: String,
-    path: String,
-    query: Option<String>,
-    user_agent: Option<Vec<u8>>,
-    request_id: Option<String>,
-    network_peer: Option<SocketAddr>,
-    tries: Vec<Try>,
-}
-
-impl Facts {
-    fn blank() -> Self {
-        Self {
-            started: SystemTime::UNIX_EPOCH,
-            scheme: Scheme::Http,
-            version: Version::Http1,
-            host: String::new(),
-            path: String::new(),
-            query: None,
-            user_agent: None,
-            request_id: None,
-            network_peer: None,
-            tries: Vec::new(),
-        }
-    }
-}
-
-/// One attempt that is over.
-#[derive(Debug)]
-struct Try {
-    context: TraceContext,
-    started: SystemTime,
-    ended: SystemTime,
-    service: Option<config::Name>,
-    peer: Option<config::Name>,
-    address: Option<SocketAddr>,
-    version: Version,
-    resend: u32,
-    failure: Option<(FailureKind, String)>,
-}
-
-impl Try {
-    fn told<'a>(&'a self, record: &'a Record, facts: &'a Facts, protocol: Protocol) -> semconv::Attempt<'a> {
-        semconv::Attempt {
-            context: &self.context,
-            started: self.started,
-            ended: self.ended,
-            protocol,
-            version: self.version.label(),
-            method: record.method.as_str(),
-            scheme: facts.scheme.label(),
-            host: &facts.host,
-            path: &facts.path,
-            query: facts.query.as_deref(),
-            address: self.address,
-            service: self.service.as_deref(),
-            peer: self.peer.as_deref(),
-            resend: self.resend,
-            status: if self.failure.is_some() {
-                None
-            } else {
-                record.status.map(|status| status.as_u16())
-            },
-            grpc: if self.failure.is_some() { None } else { record.grpc },
-            failure: self.failure.as_ref().map(|(kind, reason)| (*kind, reason.as_str())),
-        }
-    }
-}
-
-/// An attempt under way.
-#[derive(Debug)]
-struct Going {
-    context: TraceContext,
-    since: Instant,
-    version: Version,
-}
-
-/// What became of a call. Filled in on the way; told when the context of the call is dropped.
-#[derive(Debug)]
-pub struct Record {
-    context: TraceContext,
-    parent: Option<[u8; 8]>,
-    method: Method,
-    facts: Option<Box<Facts>>,
-    route: Option<usize>,
-    service: Option<config::Name>,
-    endpoint: Option<SocketAddr>,
-    peer: Option<config::Name>,
-    rung: Option<Rung>,
-    attempts: u8,
-    going: Option<Going>,
-    status: Option<StatusCode>,
-    grpc: Option<Code>,
-    failure: Option<(FailureKind, String)>,
-    up: u64,
-    down: u64,
-}
-
-impl Record {
-    /// The route of the call, by its index in the snapshot.
-    pub fn route(&self) -> Option<usize> {
-        self.route
-    }
-
-    /// The call has a route, by its index in the snapshot.
-    pub fn routed(&mut self, route: usize) {
-        self.route = Some(route);
-    }
-
-    /// An attempt begins; what goes out is told this parent. None where nobody propagates.
-    pub fn attempt(&mut self, observer: &Observer, version: Version) -> Option<[u8; 55]> {
-        self.attempts = self.attempts.saturating_add(1);
-        let tracer = &observer.shared.tracer;
-        let context = if tracer.wants(&self.context) {
-            self.context.child(&observer.ids)
-        } else {
-            self.context.clone()
-        };
-        let told = tracer.injects().then(|| context.traceparent());
-        self.going = Some(Going {
-            context,
-            since: Instant::now(),
-            version,
-        });
-        told
-    }
-
-    /// The attempt is at this endpoint.
-    pub fn at_endpoint(&mut self, service: &config::Service, endpoint: SocketAddr, rung: Rung) {
-        self.service = Some(config::Name::clone(&service.name));
-        self.endpoint = Some(endpoint);
-        self.rung = Some(rung);
-    }
-
-    /// The attempt is at another site.
-    pub fn at_site(&mut self, site: &config::Name, export: &config::Name) {
-        self.peer = Some(config::Name::clone(site));
-        self.service = Some(config::Name::clone(export));
-    }
-
-    /// The attempt failed, and perhaps another follows.
-    pub fn attempt_failed(&mut self, error: &CallError) {
-        let failure = Some((error.kind, error.detail.to_string()));
-        self.end_attempt(failure);
-    }
-
-    /// The attempt is over with the call.
-    fn attempted(&mut self) {
-        let failure = self.failure.clone();
-        self.end_attempt(failure);
-    }
-
-    fn end_attempt(&mut self, failure: Option<(FailureKind, String)>) {
-        /// Attempts that become spans; more are not made by one call.
-        const KEPT: usize = 16;
-        let Some(going) = self.going.take() else { return };
-        let resend = u32::from(self.attempts.saturating_sub(1));
-        let (service, peer, address) = (self.service.clone(), self.peer.clone(), self.endpoint);
-        if let Some(facts) = &mut self.facts
-            && facts.tries.len() < KEPT
-        {
-            let ended = SystemTime::now();
-            let started = ended.checked_sub(going.since.elapsed()).unwrap_or(ended);
-            let Going { context, version, .. } = going;
-            facts.tries.push(Try {
-                context,
-                started,
-                ended,
-                service,
-                peer,
-                address,
-                version,
-                resend,
-                failure,
-            });
-        }
-    }
-
-    /// The call failed; the first failure is the one that is told.
-    pub fn failed(&mut self, error: &CallError) {
-        if self.failure.is_none() {
-            self.failure = Some((error.kind, error.detail.to_string()));
-        }
-    }
-
-    /// The head of the reply that the client is sent.
-    pub fn answered(&mut self, status: StatusCode, fields: &Fields) {
-        self.status = Some(status);
-        if let Some(status) = fields.get(name::GRPC_STATUS) {
-            self.grpc = Some(Code::of_text(status));
-        }
-    }
-
-    /// The trailers that the client is sent, and how much was moved.
-    pub fn ended(&mut self, grpc: Option<Code>, up: u64, down: u64) {
-        self.grpc = grpc.or(self.grpc);
-        (self.up, self.down) = (up, down);
-    }
-
-    /// The trace the call is part of, in hexadecimal.
-    pub fn trace_id(&self) -> String {
-        // Hexadecimal digits are ASCII.
-        String::from_utf8_lossy(&self.context.trace_id_hex()).into_owned()
     }
 }
