@@ -2,38 +2,37 @@
 //!
 //! Nothing of a worker is shared with another; what it is told comes over one bounded channel.
 
+mod drain_wait;
+mod permit;
+mod world;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::AtomicUsize;
+use std::task::Waker;
 use std::time::Duration;
 
-use causeway_config::{self as config, Destination};
-use causeway_pki::Identity;
-use causeway_protocols::{CallHead, FailureKind, Fields, Length, ReplyHead, name};
-use http::StatusCode;
+use causeway_config as config;
+use causeway_protocols::{Fields, name};
 use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, watch};
 
-use crate::call::Reply;
 use crate::calls::OpenCalls;
 use crate::clock::Clock;
-use crate::dispatch::{Aim, Upstream, Way};
 use crate::drain::{Drain, Guard, Stage};
-use crate::error::CallError;
 use crate::federation::tunnel::Tunnel;
-use crate::federation::{self, Established, PeerLink};
+use crate::federation::{self, Established};
 use crate::listen::{self, Listening, Origin};
 use crate::memory::Budget;
 use crate::observe::{Observer, Telemetry};
-use crate::payload::Body;
-use crate::policy;
-use crate::route::{self, Found};
-use crate::service::Service;
-use crate::snapshot::{Snapshot, Target};
+use crate::snapshot::Snapshot;
+
+pub use drain_wait::DrainWait;
+pub use permit::Permit;
+pub use world::World;
 
 /// What a worker is told.
 #[derive(Debug)]
@@ -67,15 +66,6 @@ pub struct Shared {
     pub memory: Budget,
     /// Counts, logs and traces.
     pub telemetry: Arc<Telemetry>,
-}
-
-/// What a worker serves with: its snapshot and what it keeps of its own for it.
-#[derive(Debug)]
-pub struct World {
-    /// The configuration.
-    pub snapshot: Arc<Snapshot>,
-    services: Vec<Rc<Service>>,
-    links: Vec<Rc<PeerLink>>,
 }
 
 /// A socket that is accepted on, and what ends that when it is dropped.
@@ -321,35 +311,6 @@ impl Worker {
     }
 }
 
-/// Waits for the drain of a worker. Cheaper than a [`Guard`] where there are many: nothing until it is polled.
-#[derive(Debug)]
-pub struct DrainWait {
-    worker: Rc<Worker>,
-    id: u64,
-}
-
-impl DrainWait {
-    /// Ready once the worker drains.
-    pub fn poll(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.worker.guard.borrow().is_none() {
-            return Poll::Ready(());
-        }
-        let mut waits = self.worker.drain_waits.borrow_mut();
-        match waits.get_mut(&self.id) {
-            Some(waker) if waker.will_wake(cx.waker()) => {}
-            Some(waker) => *waker = cx.waker().clone(),
-            None => drop(waits.insert(self.id, cx.waker().clone())),
-        }
-        Poll::Pending
-    }
-}
-
-impl Drop for DrainWait {
-    fn drop(&mut self) {
-        self.worker.drain_waits.borrow_mut().remove(&self.id);
-    }
-}
-
 /// Closes idle backend connections, once a second.
 async fn sweep(worker: Weak<Worker>) {
     let mut interval = tokio::time::interval(Duration::from_secs(1));
@@ -360,213 +321,5 @@ async fn sweep(worker: Weak<Worker>) {
         for service in &worker.world().services {
             service.sweep();
         }
-    }
-}
-
-impl World {
-    fn build(snapshot: Arc<Snapshot>, before: Option<&Self>, clock: &Rc<Clock>) -> Self {
-        let kept = |name: &str| {
-            before.and_then(|before| before.services.iter().find(|service| *service.config().name == *name))
-        };
-        let services = snapshot
-            .services
-            .iter()
-            .map(|spec| match kept(&spec.config.name) {
-                Some(old) => Rc::new(Service::renewed(Arc::clone(spec), Rc::clone(clock), old)),
-                None => Rc::new(Service::new(Arc::clone(spec), Rc::clone(clock))),
-            })
-            .collect();
-        let linked =
-            |peer: &config::Peer| before.and_then(|before| before.links.iter().find(|link| link.site == peer.site));
-        let links = snapshot
-            .config
-            .peers
-            .iter()
-            .map(|peer| {
-                linked(peer)
-                    .cloned()
-                    .unwrap_or_else(|| Rc::new(PeerLink::new(config::Name::clone(&peer.site))))
-            })
-            .collect();
-        Self {
-            snapshot,
-            services,
-            links,
-        }
-    }
-
-    /// The tunnels to a site.
-    pub fn link(&self, site: &str) -> Option<&Rc<PeerLink>> {
-        self.links.iter().find(|link| *link.site == *site)
-    }
-
-    /// Where the route of a client's call leads; the head then says what is forwarded.
-    ///
-    /// # Errors
-    /// When a rewrite makes a path that no client could ask for.
-    pub fn way(
-        &self,
-        found: &Found<'_>,
-        head: &CallHead,
-    ) -> Result<(Way, Option<causeway_protocols::Target>), CallError> {
-        let route = found.route;
-        let bad = |error: causeway_protocols::TargetError| CallError::new(FailureKind::BadRequest, error.to_string());
-        let split = match &route.to {
-            Destination::Redirect { status, location } => {
-                let location = route::location(location, route, &found.captures, &head.target).map_err(bad)?;
-                return Ok((Way::Fixed(Box::new(redirect(*status, &location))), None));
-            }
-            Destination::Fixed { status, headers, body } => {
-                return Ok((Way::Fixed(Box::new(fixed(*status, headers, body))), None));
-            }
-            Destination::Split(split) => split,
-        };
-        let target = match route.rewrite {
-            Some(_) => Some(route::rewrite(route, &found.captures, &head.target).map_err(bad)?),
-            None => None,
-        };
-        let chosen = match split.as_slice() {
-            [_] => 0,
-            _ => {
-                let picked = route::pick(split, rand::random());
-                picked
-                    .and_then(|picked| {
-                        split
-                            .iter()
-                            .position(|target| std::ptr::eq(&raw const target.service, picked))
-                    })
-                    .unwrap_or(0)
-            }
-        };
-        let nothing = || CallError::new(FailureKind::Internal, "the route leads nowhere");
-        let leads = self
-            .snapshot
-            .targets
-            .get(found.index)
-            .and_then(|targets| targets.get(chosen))
-            .ok_or_else(nothing)?;
-        let export = &split.get(chosen).ok_or_else(nothing)?.service.service;
-        let max_body = policy::max_body(Some(route), &self.snapshot.config.limits);
-        let aim = match leads {
-            Target::Local(at) => {
-                let service = self.services.get(*at).ok_or_else(nothing)?;
-                let spec = service.config();
-                Aim {
-                    to: Upstream::Local(Rc::clone(service)),
-                    retry: route.retry.unwrap_or(spec.retry),
-                    total: route.timeout.or(spec.timeouts.total),
-                    max_body,
-                    route: Some(found.index),
-                }
-            }
-            Target::Remote(at) => {
-                let link = self.links.get(*at).ok_or_else(nothing)?;
-                Aim {
-                    to: Upstream::Remote {
-                        link: Rc::clone(link),
-                        export: config::Name::clone(export),
-                    },
-                    retry: route.retry.unwrap_or(REMOTE_RETRY),
-                    total: Some(route.timeout.unwrap_or(REMOTE_TOTAL)),
-                    max_body,
-                    route: Some(found.index),
-                }
-            }
-        };
-        Ok((Way::Service(aim), target))
-    }
-
-    /// Whether a site may use a service, so that what it has open may go on.
-    pub fn exports(&self, export: &str, site: &str) -> bool {
-        let index = self.snapshot.service_index.get(export);
-        let service = index.and_then(|at| self.snapshot.config.services.get(*at));
-        service.is_some_and(|service| federation::export::allows(&service.export_to, site))
-    }
-
-    /// Where an export leads, for a call from another site.
-    ///
-    /// # Errors
-    /// [`FailureKind::Refused`] when it is not exported to that site, also when there is no such service: a peer does
-    /// not learn what it may not use.
-    pub fn exported(&self, export: &str, identity: &Identity) -> Result<Way, CallError> {
-        let site = identity.site().unwrap_or_default();
-        let refused = || {
-            let detail = format!("`{}` is not exported to site `{site}`", export.escape_debug());
-            CallError::new(FailureKind::Refused, detail)
-        };
-        let service = self
-            .snapshot
-            .service_index
-            .get(export)
-            .and_then(|at| self.services.get(*at))
-            .ok_or_else(refused)?;
-        let spec = service.config();
-        if !federation::export::allows(&spec.export_to, site) {
-            return Err(refused());
-        }
-        Ok(Way::Service(Aim {
-            to: Upstream::Local(Rc::clone(service)),
-            retry: spec.retry,
-            total: spec.timeouts.total,
-            max_body: policy::max_body(None, &self.snapshot.config.limits),
-            route: None,
-        }))
-    }
-}
-
-/// Of a call to another site, where that site's service has retries of its own: only for a tunnel that is lost.
-const REMOTE_RETRY: config::Retry = config::Retry {
-    attempts: 2,
-    budget_percent: 20,
-};
-/// Up to the reply's head, where the route says nothing.
-const REMOTE_TOTAL: Duration = Duration::from_secs(30);
-
-fn redirect(status: u16, location: &str) -> Reply {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::PERMANENT_REDIRECT);
-    let mut head = ReplyHead::new(status, Length::Exactly(0));
-    head.fields.push_known(name::LOCATION, location.as_bytes()).ok();
-    Reply::whole(head, Body::Empty)
-}
-
-fn fixed(status: u16, headers: &std::collections::BTreeMap<String, String>, body: &str) -> Reply {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
-    let mut head = ReplyHead::new(status, Length::Exactly(body.len() as u64));
-    for (name, value) in headers {
-        head.fields.push(name.as_bytes(), value.as_bytes()).ok();
-    }
-    let empty = status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
-    Reply::whole(
-        head,
-        if empty {
-            Body::Empty
-        } else {
-            Body::Bytes(bytes::Bytes::copy_from_slice(body.as_bytes()))
-        },
-    )
-}
-
-/// Counts one of a bounded number; given back on drop.
-#[derive(Debug)]
-pub struct Permit {
-    shared: Arc<Shared>,
-    of: fn(&Shared) -> &AtomicUsize,
-}
-
-impl Permit {
-    /// One more, unless `limit` are counted already.
-    pub fn take(shared: &Arc<Shared>, of: fn(&Shared) -> &AtomicUsize, limit: usize) -> Option<Self> {
-        let counted = of(shared).fetch_add(1, Ordering::Relaxed);
-        let permit = Self {
-            shared: Arc::clone(shared),
-            of,
-        };
-        (counted < limit).then_some(permit)
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        (self.of)(&self.shared).fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,0 +1,214 @@
+//! What a worker serves with, and where it says that a call goes.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use causeway_config::{self as config, Destination};
+use causeway_pki::Identity;
+use causeway_protocols::{CallHead, FailureKind, Length, ReplyHead, name};
+use http::StatusCode;
+
+use crate::call::Reply;
+use crate::clock::Clock;
+use crate::dispatch::{Aim, Upstream, Way};
+use crate::error::CallError;
+use crate::federation::{self, PeerLink};
+use crate::payload::Body;
+use crate::policy;
+use crate::route::{self, Found};
+use crate::service::Service;
+use crate::snapshot::{Snapshot, Target};
+
+/// What a worker serves with: its snapshot and what it keeps of its own for it.
+#[derive(Debug)]
+pub struct World {
+    /// The configuration.
+    pub snapshot: Arc<Snapshot>,
+    pub(super) services: Vec<Rc<Service>>,
+    links: Vec<Rc<PeerLink>>,
+}
+
+impl World {
+    pub(super) fn build(snapshot: Arc<Snapshot>, before: Option<&Self>, clock: &Rc<Clock>) -> Self {
+        let kept = |name: &str| {
+            before.and_then(|before| before.services.iter().find(|service| *service.config().name == *name))
+        };
+        let services = snapshot
+            .services
+            .iter()
+            .map(|spec| match kept(&spec.config.name) {
+                Some(old) => Rc::new(Service::renewed(Arc::clone(spec), Rc::clone(clock), old)),
+                None => Rc::new(Service::new(Arc::clone(spec), Rc::clone(clock))),
+            })
+            .collect();
+        let linked =
+            |peer: &config::Peer| before.and_then(|before| before.links.iter().find(|link| link.site == peer.site));
+        let links = snapshot
+            .config
+            .peers
+            .iter()
+            .map(|peer| {
+                linked(peer)
+                    .cloned()
+                    .unwrap_or_else(|| Rc::new(PeerLink::new(config::Name::clone(&peer.site))))
+            })
+            .collect();
+        Self {
+            snapshot,
+            services,
+            links,
+        }
+    }
+
+    /// The tunnels to a site.
+    pub fn link(&self, site: &str) -> Option<&Rc<PeerLink>> {
+        self.links.iter().find(|link| *link.site == *site)
+    }
+
+    /// Where the route of a client's call leads; the head then says what is forwarded.
+    ///
+    /// # Errors
+    /// When a rewrite makes a path that no client could ask for.
+    pub fn way(
+        &self,
+        found: &Found<'_>,
+        head: &CallHead,
+    ) -> Result<(Way, Option<causeway_protocols::Target>), CallError> {
+        let route = found.route;
+        let bad = |error: causeway_protocols::TargetError| CallError::new(FailureKind::BadRequest, error.to_string());
+        let split = match &route.to {
+            Destination::Redirect { status, location } => {
+                let location = route::location(location, route, &found.captures, &head.target).map_err(bad)?;
+                return Ok((Way::Fixed(Box::new(redirect(*status, &location))), None));
+            }
+            Destination::Fixed { status, headers, body } => {
+                return Ok((Way::Fixed(Box::new(fixed(*status, headers, body))), None));
+            }
+            Destination::Split(split) => split,
+        };
+        let target = match route.rewrite {
+            Some(_) => Some(route::rewrite(route, &found.captures, &head.target).map_err(bad)?),
+            None => None,
+        };
+        let chosen = match split.as_slice() {
+            [_] => 0,
+            _ => {
+                let picked = route::pick(split, rand::random());
+                picked
+                    .and_then(|picked| {
+                        split
+                            .iter()
+                            .position(|target| std::ptr::eq(&raw const target.service, picked))
+                    })
+                    .unwrap_or(0)
+            }
+        };
+        let nothing = || CallError::new(FailureKind::Internal, "the route leads nowhere");
+        let leads = self
+            .snapshot
+            .targets
+            .get(found.index)
+            .and_then(|targets| targets.get(chosen))
+            .ok_or_else(nothing)?;
+        let export = &split.get(chosen).ok_or_else(nothing)?.service.service;
+        let max_body = policy::max_body(Some(route), &self.snapshot.config.limits);
+        let aim = match leads {
+            Target::Local(at) => {
+                let service = self.services.get(*at).ok_or_else(nothing)?;
+                let spec = service.config();
+                Aim {
+                    to: Upstream::Local(Rc::clone(service)),
+                    retry: route.retry.unwrap_or(spec.retry),
+                    total: route.timeout.or(spec.timeouts.total),
+                    max_body,
+                    route: Some(found.index),
+                }
+            }
+            Target::Remote(at) => {
+                let link = self.links.get(*at).ok_or_else(nothing)?;
+                Aim {
+                    to: Upstream::Remote {
+                        link: Rc::clone(link),
+                        export: config::Name::clone(export),
+                    },
+                    retry: route.retry.unwrap_or(REMOTE_RETRY),
+                    total: Some(route.timeout.unwrap_or(REMOTE_TOTAL)),
+                    max_body,
+                    route: Some(found.index),
+                }
+            }
+        };
+        Ok((Way::Service(aim), target))
+    }
+
+    /// Whether a site may use a service, so that what it has open may go on.
+    pub fn exports(&self, export: &str, site: &str) -> bool {
+        let index = self.snapshot.service_index.get(export);
+        let service = index.and_then(|at| self.snapshot.config.services.get(*at));
+        service.is_some_and(|service| federation::export::allows(&service.export_to, site))
+    }
+
+    /// Where an export leads, for a call from another site.
+    ///
+    /// # Errors
+    /// [`FailureKind::Refused`] when it is not exported to that site, also when there is no such service: a peer does
+    /// not learn what it may not use.
+    pub fn exported(&self, export: &str, identity: &Identity) -> Result<Way, CallError> {
+        let site = identity.site().unwrap_or_default();
+        let refused = || {
+            let detail = format!("`{}` is not exported to site `{site}`", export.escape_debug());
+            CallError::new(FailureKind::Refused, detail)
+        };
+        let service = self
+            .snapshot
+            .service_index
+            .get(export)
+            .and_then(|at| self.services.get(*at))
+            .ok_or_else(refused)?;
+        let spec = service.config();
+        if !federation::export::allows(&spec.export_to, site) {
+            return Err(refused());
+        }
+        Ok(Way::Service(Aim {
+            to: Upstream::Local(Rc::clone(service)),
+            retry: spec.retry,
+            total: spec.timeouts.total,
+            max_body: policy::max_body(None, &self.snapshot.config.limits),
+            route: None,
+        }))
+    }
+}
+
+/// Of a call to another site, where that site's service has retries of its own: only for a tunnel that is lost.
+const REMOTE_RETRY: config::Retry = config::Retry {
+    attempts: 2,
+    budget_percent: 20,
+};
+
+/// Up to the reply's head, where the route says nothing.
+const REMOTE_TOTAL: Duration = Duration::from_secs(30);
+
+fn redirect(status: u16, location: &str) -> Reply {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::PERMANENT_REDIRECT);
+    let mut head = ReplyHead::new(status, Length::Exactly(0));
+    head.fields.push_known(name::LOCATION, location.as_bytes()).ok();
+    Reply::whole(head, Body::Empty)
+}
+
+fn fixed(status: u16, headers: &std::collections::BTreeMap<String, String>, body: &str) -> Reply {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    let mut head = ReplyHead::new(status, Length::Exactly(body.len() as u64));
+    for (name, value) in headers {
+        head.fields.push(name.as_bytes(), value.as_bytes()).ok();
+    }
+    let empty = status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    Reply::whole(
+        head,
+        if empty {
+            Body::Empty
+        } else {
+            Body::Bytes(bytes::Bytes::copy_from_slice(body.as_bytes()))
+        },
+    )
+}
