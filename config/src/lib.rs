@@ -11,6 +11,7 @@ mod file;
 mod layers;
 mod model;
 mod path;
+mod policies;
 mod problems;
 mod read;
 mod schema;
@@ -24,6 +25,7 @@ mod tests;
 use std::path::PathBuf;
 
 pub use model::*;
+pub use policies::*;
 pub use problems::{ConfigProblems, Place, Problem};
 pub use schema::schema;
 pub use secret::{REDACTED, Secret};

@@ -23,8 +23,9 @@ use crate::drain::{Drain, Drained, Stage};
 use crate::federation::{self, links::Links};
 use crate::identity;
 use crate::memory::Budget;
+use crate::policy;
 use crate::reload;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Kept, Snapshot};
 use crate::status::Status;
 use crate::telemetry::metrics::{GatewayMetrics, Registry};
 use crate::worker::{Command, Shared, WorkerHandle};
@@ -119,8 +120,13 @@ impl App {
         let metrics = &telemetry.metrics;
         let mut problems = Vec::new();
         let material = identity::load(&config, None).map_err(|errors| problems.extend(of(errors)));
-        let snapshot =
-            Snapshot::build(config.clone(), &discovery, metrics, 1).map_err(|errors| problems.extend(of(errors)));
+        let policies = policy::State::default();
+        let kept = Kept {
+            discovery: &discovery,
+            metrics,
+            policies: &policies,
+        };
+        let snapshot = Snapshot::build(config.clone(), kept, 1).map_err(|errors| problems.extend(of(errors)));
         let (Ok(material), Ok(snapshot)) = (material, snapshot) else {
             return Err(AppError::of(problems));
         };
@@ -131,6 +137,7 @@ impl App {
         let shared = Arc::new(Shared {
             telemetry: Arc::clone(&telemetry),
             memory: Budget::default(),
+            policies,
             drain: Drain::default(),
             connections: AtomicUsize::new(0),
             handshakes: AtomicUsize::new(0),
@@ -186,7 +193,12 @@ impl App {
             problems.extend(of(errors));
         }
         let metrics = GatewayMetrics::new(&Registry::new(0));
-        if let Err(errors) = Snapshot::build(config, &discovery, &metrics, 0) {
+        let kept = Kept {
+            discovery: &discovery,
+            metrics: &metrics,
+            policies: &policy::State::default(),
+        };
+        if let Err(errors) = Snapshot::build(config, kept, 0) {
             problems.extend(of(errors));
         }
         if problems.is_empty() {

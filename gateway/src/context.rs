@@ -1,8 +1,9 @@
 //! What is known of a call beside its head: who makes it, since when, for how long, and what became of it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use causeway_pki::Identity;
@@ -11,6 +12,7 @@ use causeway_protocols::{CallHead, Protocol};
 use crate::calls::Asked;
 use crate::clock::Timer;
 use crate::observe::Record;
+use crate::principal::Principal;
 use crate::worker::{Worker, World};
 
 /// Who makes a call.
@@ -68,6 +70,8 @@ pub struct CallContext {
     pub record: RefCell<Record>,
     /// What it asked for.
     pub asked: Asked,
+    /// Who makes it, once that is proven; set once, by the policy that authenticates or by what the other site says.
+    pub principal: OnceCell<Arc<Principal>>,
     /// The route it has found, by index; none before that, and for a call from a site.
     pub route: Cell<Option<usize>>,
     /// Its place among the open calls of the worker, see [`OpenCalls::enter`](crate::calls::OpenCalls::enter).
@@ -129,6 +133,7 @@ impl CallContext {
             timer: worker.clock.timer(),
             record: RefCell::new(record),
             asked: Asked::of(head),
+            principal: OnceCell::new(),
             route: Cell::new(None),
             place: Cell::default(),
         });

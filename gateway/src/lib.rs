@@ -24,6 +24,7 @@ pub mod memory;
 pub mod observe;
 pub mod payload;
 pub mod policy;
+pub mod principal;
 pub mod refuse;
 pub mod reload;
 pub mod retry;

@@ -150,6 +150,7 @@ impl Observer {
             status: None,
             grpc: None,
             failure: None,
+            would_be_refused: None,
             up: 0,
             down: 0,
         }
@@ -230,6 +231,8 @@ impl Observer {
                 .as_ref()
                 .map(|(kind, reason)| Failure { kind: *kind, reason }),
             parent: record.parent,
+            would_be_refused: record.would_be_refused,
+            principal: cx.principal.get().map(|principal| &*principal.subject),
             request_id: facts.request_id.as_deref(),
             client,
             network_peer: facts.network_peer,

@@ -15,7 +15,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::discovery::Discovery;
-use crate::policy::Policies;
+use crate::policy::{self, Policies};
 use crate::route::RouteTable;
 use crate::service::ServiceSpec;
 use crate::telemetry::metrics::{GatewayMetrics, RouteMetrics};
@@ -47,6 +47,17 @@ pub struct Snapshot {
     pub export_metrics: HashMap<config::Name, RouteMetrics>,
     /// Counts configurations, from 1.
     pub generation: u64,
+}
+
+/// What outlives a snapshot, and is found again by name when the next one is built.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept<'a> {
+    /// The names under watch.
+    pub discovery: &'a Discovery,
+    /// Where series are made.
+    pub metrics: &'a GatewayMetrics,
+    /// What policies keep.
+    pub policies: &'a policy::State,
 }
 
 /// Where one target of a route leads.
@@ -82,6 +93,16 @@ pub enum BuildError {
     /// A `host` that is no authority.
     #[error("service `{0}`: `host` is not a host with an optional port")]
     Host(config::Name),
+    /// A policy could not be built.
+    #[error("route `{route}`: {policy}: {why}")]
+    Policy {
+        /// The route.
+        route: config::Name,
+        /// The policy, as its table is named.
+        policy: &'static str,
+        /// What is wrong.
+        why: String,
+    },
     /// A reference that the check should have caught.
     #[error("`{0}` names nothing")]
     Reference(String),
@@ -92,12 +113,8 @@ impl Snapshot {
     ///
     /// # Errors
     /// All that is wrong, not only the first.
-    pub fn build(
-        config: Config,
-        discovery: &Discovery,
-        metrics: &GatewayMetrics,
-        generation: u64,
-    ) -> Result<Self, Vec<BuildError>> {
+    pub fn build(config: Config, kept: Kept<'_>, generation: u64) -> Result<Self, Vec<BuildError>> {
+        let Kept { discovery, metrics, .. } = kept;
         let mut problems = Vec::new();
         let mut services = Vec::new();
         for service in &config.services {
@@ -155,6 +172,11 @@ impl Snapshot {
                 }
             }
         }
+        let policies = config
+            .routes
+            .iter()
+            .map(|route| Policies::build(route, &config, kept, &mut problems))
+            .collect();
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -178,7 +200,6 @@ impl Snapshot {
                 (config::Name::clone(&service.name), metrics.route(&name, &name))
             })
             .collect();
-        let policies = config.routes.iter().map(Policies::build).collect();
         Ok(Self {
             config,
             routes,

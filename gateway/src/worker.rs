@@ -28,6 +28,7 @@ use crate::federation::{self, Established};
 use crate::listen::{self, Listening, Origin};
 use crate::memory::Budget;
 use crate::observe::{Observer, Telemetry};
+use crate::policy;
 use crate::snapshot::Snapshot;
 
 pub use drain_wait::DrainWait;
@@ -64,6 +65,8 @@ pub struct Shared {
     pub federation: federation::Shared,
     /// Whether there is memory for new calls.
     pub memory: Budget,
+    /// What policies keep over reloads.
+    pub policies: policy::State,
     /// Counts, logs and traces.
     pub telemetry: Arc<Telemetry>,
 }

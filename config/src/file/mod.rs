@@ -8,6 +8,7 @@ mod endpoints;
 mod limits;
 mod listeners;
 mod matching;
+mod policies;
 mod routes;
 mod services;
 mod site;

@@ -13,6 +13,7 @@ use super::services::{LONGEST, RetryFile};
 use super::value::{all, is_host, name, optional};
 use crate::model::{Destination, Match, Name, PathMatch, Rewrite, Route, Segment};
 use crate::path::KeyPath;
+use crate::policies::Policies;
 use crate::problems::Problems;
 use crate::units::{DurationText, SizeText, brief};
 
@@ -167,6 +168,7 @@ impl RouteFile {
             timeout: timeout?,
             retry: retry?,
             max_body: max_body?,
+            policies: Policies::default(),
         })
     }
 }

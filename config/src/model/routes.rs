@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Name, Protocol, Retry};
+use crate::policies::Policies;
 
 /// `[[routes]]`.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Route {
     pub retry: Option<Retry>,
     /// Largest request body in bytes. Default: `limits.body`.
     pub max_body: Option<u64>,
+    /// What is checked, limited, kept or changed of its calls.
+    pub policies: Policies,
 }
 
 /// `match = {...}`. An absent part matches everything.

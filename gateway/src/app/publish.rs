@@ -14,7 +14,7 @@ use crate::discovery::{self, Discovery};
 use crate::drain::Stage;
 use crate::federation::links::Links;
 use crate::identity;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Kept, Snapshot};
 use crate::worker::Command;
 
 /// A reload waits so long for the addresses of names that it brings, so that calls find them when it is published.
@@ -55,9 +55,12 @@ impl Gateway {
         let trust = tls.get().map(TunnelTls::trust);
         let mut problems = Vec::new();
         let material = identity::load(&config, trust.as_ref()).map_err(|errors| problems.extend(of(errors)));
-        let looking = discovery.as_ref().unwrap_or(&current);
-        let snapshot =
-            Snapshot::build(config.clone(), looking, metrics, generation).map_err(|errors| problems.extend(of(errors)));
+        let kept = Kept {
+            discovery: discovery.as_ref().unwrap_or(&current),
+            metrics,
+            policies: &self.shared.policies,
+        };
+        let snapshot = Snapshot::build(config.clone(), kept, generation).map_err(|errors| problems.extend(of(errors)));
         let (Ok(material), Ok(snapshot)) = (material, snapshot) else {
             // Opened and closed again, so that all problems are told at once.
             if let Err(errors) = self.relisten(&poisoned(&self.state), &config) {

@@ -30,6 +30,7 @@ pub struct Record {
     pub(super) status: Option<StatusCode>,
     pub(super) grpc: Option<Code>,
     pub(super) failure: Option<(FailureKind, String)>,
+    pub(super) would_be_refused: Option<&'static str>,
     pub(super) up: u64,
     pub(super) down: u64,
 }
@@ -119,6 +120,11 @@ impl Record {
         if self.failure.is_none() {
             self.failure = Some((error.kind, error.detail.to_string()));
         }
+    }
+
+    /// A policy in its dry run would have refused it; the first one is told.
+    pub fn would_be_refused(&mut self, policy: &'static str) {
+        self.would_be_refused.get_or_insert(policy);
     }
 
     /// The head of the reply that the client is sent.

@@ -21,6 +21,8 @@ use crate::call::{Call, Reply};
 use crate::context::{CallContext, Caller};
 use crate::dispatch::Way;
 use crate::error::CallError;
+use crate::snapshot::{BuildError, Kept};
+use crate::telemetry::metrics::Counter;
 
 /// Something that is decided later, on the call's own worker.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -56,6 +58,9 @@ pub enum Shape<'a> {
 
 /// One check or edit. Shared by all workers: what it counts is in atomics, or bounded and behind short locks.
 pub trait Policy: fmt::Debug + Send + Sync {
+    /// Its name: that of its table in the configuration, and in logs and metrics.
+    fn name(&self) -> &'static str;
+
     /// Lets the call pass, perhaps changed, refuses or answers it.
     fn admit<'a>(&'a self, _call: &'a mut Call, _cx: &'a Rc<CallContext>) -> Admit<'a> {
         Admit::Pass
@@ -71,16 +76,81 @@ pub trait Policy: fmt::Debug + Send + Sync {
 #[derive(Debug, Default)]
 pub struct Policies {
     /// In the order in which they admit; they shape in the reverse order, so that the outermost has the last word.
-    order: Vec<Arc<dyn Policy>>,
+    order: Vec<Step>,
+}
+
+/// What policies keep over reloads: counters, caches, fetched keys. Found again by name, never part of a snapshot.
+#[derive(Debug, Default)]
+pub struct State {}
+
+/// What is done with a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The call is refused.
+    Enforce,
+    /// It is counted and logged, and the call goes on: `dry_run = true`.
+    DryRun,
+}
+
+impl Mode {
+    /// What `dry_run` of a policy's table says.
+    pub fn of(dry_run: bool) -> Self {
+        if dry_run { Self::DryRun } else { Self::Enforce }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::DryRun => "dry_run",
+        }
+    }
+}
+
+/// One policy of a route.
+#[derive(Debug)]
+struct Step {
+    policy: Arc<dyn Policy>,
+    mode: Mode,
+    refused: Counter,
+}
+
+impl Step {
+    /// Whether a refusal of it is one of the call.
+    fn refuse(&self, error: CallError, cx: &CallContext) -> Result<(), CallError> {
+        self.refused.inc();
+        match self.mode {
+            Mode::Enforce => Err(error),
+            Mode::DryRun => {
+                let policy = self.policy.name();
+                tracing::debug!(policy, %error, path = %cx.asked.path, "would have been refused");
+                cx.record.borrow_mut().would_be_refused(policy);
+                Ok(())
+            }
+        }
+    }
 }
 
 impl Policies {
     /// The policies that a route has configured, in the order of design: origins and lists first, then who it is, what it
     /// may, how much, and last what is changed.
-    pub fn build(route: &config::Route) -> Self {
-        let mut order: Vec<Arc<dyn Policy>> = Vec::new();
+    ///
+    /// What cannot be built is added to `problems`, and then the snapshot is not used.
+    pub fn build(
+        route: &config::Route,
+        _config: &config::Config,
+        kept: Kept<'_>,
+        _problems: &mut Vec<BuildError>,
+    ) -> Self {
+        let mut order = Vec::new();
+        let mut add = |policy: Arc<dyn Policy>, mode: Mode| {
+            let refused = kept
+                .metrics
+                .policy_refusals
+                .with(&[&*route.name, policy.name(), mode.label()]);
+            order.push(Step { policy, mode, refused });
+        };
         if !route.origins.is_empty() {
-            order.push(Arc::new(Origins(route.origins.clone())));
+            add(Arc::new(Origins(route.origins.clone())), Mode::Enforce);
         }
         Self { order }
     }
@@ -93,15 +163,17 @@ impl Policies {
 pub async fn admit(call: &mut Call, way: &Way, cx: &Rc<CallContext>) -> Result<Option<Box<Reply>>, CallError> {
     loop_guard::check(cx)?;
     if let Some(policies) = of_route(cx) {
-        for policy in &policies.order {
-            let answer = match policy.admit(call, cx) {
-                Admit::Pass => None,
-                Admit::Refuse(error) => return Err(*error),
-                Admit::Answer(reply) => Some(reply),
-                Admit::Later(later) => later.await?,
+        for step in &policies.order {
+            let decided = match step.policy.admit(call, cx) {
+                Admit::Pass => continue,
+                Admit::Refuse(error) => Err(*error),
+                Admit::Answer(reply) => Ok(Some(reply)),
+                Admit::Later(later) => later.await,
             };
-            if answer.is_some() {
-                return Ok(answer);
+            match decided {
+                Ok(None) => {}
+                Ok(answer) => return Ok(answer),
+                Err(error) => step.refuse(error, cx)?,
             }
         }
     }
@@ -117,8 +189,8 @@ pub async fn admit(call: &mut Call, way: &Way, cx: &Rc<CallContext>) -> Result<O
 /// When a reply cannot be made what the route promises.
 pub async fn shape(reply: &mut Reply, cx: &Rc<CallContext>) -> Result<(), CallError> {
     let Some(policies) = of_route(cx) else { return Ok(()) };
-    for policy in policies.order.iter().rev() {
-        match policy.shape(reply, cx) {
+    for step in policies.order.iter().rev() {
+        match step.policy.shape(reply, cx) {
             Shape::Done => {}
             Shape::Later(later) => later.await?,
         }

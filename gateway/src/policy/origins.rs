@@ -13,6 +13,10 @@ use std::rc::Rc;
 pub(super) struct Origins(pub(super) Vec<String>);
 
 impl Policy for Origins {
+    fn name(&self) -> &'static str {
+        "origins"
+    }
+
     fn admit<'a>(&'a self, call: &'a mut Call, _: &'a Rc<CallContext>) -> Admit<'a> {
         let head = &call.head;
         if head.protocol != Protocol::WebSocket || self.0.is_empty() {

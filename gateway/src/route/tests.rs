@@ -92,6 +92,7 @@ fn route(matches: Match) -> Route {
         timeout: None,
         retry: None,
         max_body: None,
+        policies: causeway_config::Policies::default(),
     }
 }
 

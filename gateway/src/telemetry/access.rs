@@ -100,6 +100,8 @@ fn line(out: &mut Vec<u8>, site: &str, call: &CallRecord<'_>) {
         text(out, "failure", failure.kind.label());
         text(out, "reason", failure.reason);
     }
+    maybe(out, "would_be_refused", call.would_be_refused);
+    maybe(out, "principal", call.principal);
     key(out, "trace_id");
     out.push(b'"');
     out.extend_from_slice(&call.context.trace_id_hex());

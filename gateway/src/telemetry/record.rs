@@ -53,6 +53,10 @@ pub struct CallRecord<'a> {
     pub attempts: u32,
     /// Why the gateway answered itself, or cut the call.
     pub failure: Option<Failure<'a>>,
+    /// The policy that would have refused it, but for its dry run.
+    pub would_be_refused: Option<&'a str>,
+    /// The name of who made it, where that is proven.
+    pub principal: Option<&'a str>,
     /// Span of this call.
     pub context: &'a TraceContext,
     /// The caller's span.
@@ -101,6 +105,8 @@ impl<'a> CallRecord<'a> {
             bytes_out: 0,
             attempts: 0,
             failure: None,
+            would_be_refused: None,
+            principal: None,
             context,
             parent: None,
             request_id: None,

@@ -79,6 +79,8 @@ pub struct GatewayMetrics {
     pub discovery_endpoints: Family<Gauge>,
     /// `causeway_limit_hit_total{limit}`
     pub limit_hit: Family<Counter>,
+    /// `causeway_policy_refusals_total{route,policy,mode}`: `enforce`, or `dry_run` for calls that went on.
+    pub policy_refusals: Family<Counter>,
     failures: [Counter; FAILURES],
     calls: Family<Counter>,
     durations: Family<Histogram>,
@@ -180,6 +182,11 @@ impl GatewayMetrics {
                 &["name"],
             ),
             limit_hit: registry.counter("causeway_limit_hit_total", "Times a limit was reached.", &["limit"]),
+            policy_refusals: registry.counter(
+                "causeway_policy_refusals_total",
+                "Calls that a policy refused, or would have refused but for `dry_run`.",
+                &["route", "policy", "mode"],
+            ),
             failures: by_kind,
             calls: registry.counter(
                 "causeway_calls_total",
