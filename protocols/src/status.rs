@@ -3,6 +3,10 @@
 use bytes::Bytes;
 use http::StatusCode;
 
+pub mod close;
+pub mod detail;
+pub mod json;
+
 /// How a call ended, without loss: what `grpc-status`, `grpc-message` and `grpc-status-details-bin` carry together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
