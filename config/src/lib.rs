@@ -47,7 +47,7 @@ use sources::Source;
 /// # Errors
 /// Everything that is wrong, sorted by file and position.
 pub fn load(files: &[PathBuf], overrides: &[(String, String)]) -> Result<Config, ConfigProblems> {
-    Ok(read_all(files, overrides)?.0)
+    read_all(files, overrides)
 }
 
 /// Reads a configuration from one text, called `name` in problems; paths are relative to the working directory,
@@ -62,7 +62,7 @@ pub fn load_str(name: &str, text: &str) -> Result<Config, ConfigProblems> {
         files: vec![source],
         ..Layers::default()
     };
-    Ok(assemble(&layers, problems)?.0)
+    assemble(&layers, problems)
 }
 
 /// The configuration that [`load`] would use, defaults included, as TOML; secrets are redacted, and paths resolved.
@@ -70,11 +70,10 @@ pub fn load_str(name: &str, text: &str) -> Result<Config, ConfigProblems> {
 /// # Errors
 /// Everything that is wrong: a key in the wrong place could be a secret, so nothing is printed then.
 pub fn render_effective(files: &[PathBuf], overrides: &[(String, String)]) -> Result<String, ConfigProblems> {
-    let (_, tree) = read_all(files, overrides)?;
-    render(tree)
+    Ok(load(files, overrides)?.effective.to_string())
 }
 
-fn read_all(files: &[PathBuf], overrides: &[(String, String)]) -> Result<(Config, Map<String, Value>), ConfigProblems> {
+fn read_all(files: &[PathBuf], overrides: &[(String, String)]) -> Result<Config, ConfigProblems> {
     let mut problems = Problems::default();
     let files = sources::read(files, &mut problems);
     let read = files
@@ -102,9 +101,9 @@ fn read_all(files: &[PathBuf], overrides: &[(String, String)]) -> Result<(Config
         environment,
         arguments: overrides.to_vec(),
     };
-    let (mut config, tree) = assemble(&layers, problems)?;
+    let mut config = assemble(&layers, problems)?;
     config.sources = read;
-    Ok((config, tree))
+    Ok(config)
 }
 
 fn text_source(name: &str, text: &str, problems: &mut Problems) -> Source {
@@ -126,7 +125,7 @@ fn text_source(name: &str, text: &str, problems: &mut Problems) -> Source {
 }
 
 /// Merges, checks and reports.
-fn assemble(layers: &Layers, mut problems: Problems) -> Result<(Config, Map<String, Value>), ConfigProblems> {
+fn assemble(layers: &Layers, mut problems: Problems) -> Result<Config, ConfigProblems> {
     let shape = Shape::new();
     let unread = problems.count() > 0;
     let (mut tree, places) = layers::merge(layers, &shape, &mut problems);
@@ -138,7 +137,10 @@ fn assemble(layers: &Layers, mut problems: Problems) -> Result<(Config, Map<Stri
     shape.drop_unknown(&mut tree, &mut problems);
     let config = file::parse(tree, &mut problems);
     match config {
-        Some(config) if problems.count() == 0 => Ok((config, effective)),
+        Some(mut config) if problems.count() == 0 => {
+            config.effective = render(effective)?.into();
+            Ok(config)
+        }
         _ => Err(problems.into_problems(&places)),
     }
 }

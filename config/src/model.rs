@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 use causeway_pki::TrustDomain;
 
+use crate::secret::Secret;
+
 pub use federation::*;
 pub use limits::*;
 pub use listeners::*;
@@ -59,6 +61,8 @@ pub struct Config {
     pub workers: Option<NonZeroUsize>,
     /// Files this configuration was read from, to be watched for changes.
     pub sources: Vec<PathBuf>,
+    /// All of it as TOML, defaults included, secrets redacted and paths resolved.
+    pub effective: Arc<str>,
 }
 
 /// `[site]`.
@@ -90,4 +94,10 @@ pub struct Admin {
     pub bind: SocketAddr,
     /// Serve `/metrics` alone here too, e.g. for a scraper on the network.
     pub metrics_bind: Option<SocketAddr>,
+    /// Unix socket that takes changes (`POST /reload`, `POST /drain`) from its owner alone. Default: none.
+    pub socket: Option<PathBuf>,
+    /// What lets one change something over `bind`, at least 16 characters. Default: nothing does.
+    pub token: Option<Secret>,
+    /// Names besides `localhost` and loopback addresses that `Host` may have, in lower case.
+    pub hosts: Vec<String>,
 }

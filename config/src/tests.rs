@@ -87,7 +87,7 @@ fn load_with(
         environment: own(environment),
         arguments: own(arguments),
     };
-    Ok(crate::assemble(&layers, problems)?.0)
+    crate::assemble(&layers, problems)
 }
 
 /// What is printed about [`LEAST`] with `text` behind it.

@@ -1,6 +1,7 @@
 //! The admin port: health, metrics and status for the operator of this site.
 //!
-//! - Reading is on a loopback port, changing (`POST /reload`, `POST /drain`) on a Unix socket that only its owner may open.
+//! - Reading is on a loopback port. Changing (`POST /reload`, `POST /drain`) is on a Unix socket that only its owner may
+//!   open, or takes a token.
 //! - A `Host` that is not this machine is refused, so that no page in a browser reads it by DNS rebinding.
 //! - `/metrics` may be served on a second address, and nothing else is there.
 //!
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use causeway_config::Secret;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -26,10 +28,11 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::telemetry::metrics::Registry;
+use crate::telemetry::metrics::{Counter, Family, Registry};
 use crate::telemetry::span::Memory;
 
 mod answer;
+mod change;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -55,6 +58,9 @@ pub trait StatusSource: Send + Sync {
     /// What `/status` shows. Holds no secrets.
     fn status(&self) -> serde_json::Value;
 
+    /// The configuration in use as TOML, for `/config`. Holds no secrets.
+    fn config(&self) -> String;
+
     /// What `/readyz` asks for; while draining one of them has a problem.
     fn ready(&self) -> Vec<Check>;
 }
@@ -62,7 +68,7 @@ pub trait StatusSource: Send + Sync {
 /// What an answer to a change is made of.
 pub type Outcome<'a> = Pin<Box<dyn Future<Output = Result<serde_json::Value, serde_json::Value>> + Send + 'a>>;
 
-/// The changes that the Unix socket takes.
+/// The changes that are taken.
 pub trait Control: Send + Sync {
     /// Loads the configuration again: what is in use now, or every problem of the new one, which then changed nothing.
     fn reload(&self) -> Outcome<'_>;
@@ -80,6 +86,8 @@ pub struct AdminSettings {
     pub metrics_bind: Option<SocketAddr>,
     /// Path of the Unix socket for changes.
     pub socket: Option<PathBuf>,
+    /// What lets one change something over TCP; none: nothing does.
+    pub token: Option<Secret>,
     /// Names besides `localhost` and loopback addresses that `Host` may have.
     pub hosts: Vec<String>,
 }
@@ -114,6 +122,9 @@ enum Surface {
 struct Shared {
     parts: AdminParts,
     hosts: Vec<String>,
+    token: Option<Secret>,
+    /// `causeway_admin_changes_total{change,result}`
+    changes: Family<Counter>,
     /// Has been ready once: `/startupz` stays good from then on.
     started: AtomicBool,
 }
@@ -176,8 +187,15 @@ pub async fn start(settings: &AdminSettings, parts: AdminParts, runtime: &Handle
         Some(path) => Some(socket::bind(path).map_err(|error| named("the admin socket", &path.display(), error))?),
         None => None,
     };
+    let changes = parts.registry.counter(
+        "causeway_admin_changes_total",
+        "Reloads and drains that were asked for at the admin port.",
+        &["change", "result"],
+    );
     let shared = Arc::new(Shared {
         parts,
+        token: settings.token.clone(),
+        changes,
         hosts: settings.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
         started: AtomicBool::new(false),
     });

@@ -4,6 +4,7 @@ mod listeners;
 mod problem;
 mod publish;
 mod telling;
+mod wishes;
 
 use std::collections::HashMap;
 use std::io;
@@ -17,7 +18,7 @@ use causeway_config::{self as config, Config};
 use causeway_protocols::tunnel::GrowthLedger;
 use tokio::runtime::{Handle, Runtime};
 
-use crate::admin::{self, Admin, AdminParts, AdminSettings};
+use crate::admin::{self, Admin, AdminParts, AdminSettings, Control};
 use crate::discovery::Discovery;
 use crate::drain::{Drain, Drained, Stage};
 use crate::federation::{self, links::Links};
@@ -33,6 +34,7 @@ use crate::worker::{Command, Shared, WorkerHandle};
 use listeners::Listener;
 pub use problem::AppError;
 use problem::of;
+pub use wishes::Wishes;
 
 /// Between saying that it stops and closing idle connections, at least: busy clients are told by their next reply to
 /// come on another connection, and none sends a request into a connection that is just being closed.
@@ -66,6 +68,7 @@ pub struct Gateway {
     state: Arc<Mutex<State>>,
     /// Held while reloading, which may take a moment; `state` never is.
     turn: Mutex<()>,
+    wishes: Arc<Wishes>,
 }
 
 /// What changes with a reload.
@@ -169,6 +172,7 @@ impl App {
             shared,
             state: Arc::new(Mutex::new(state)),
             turn: Mutex::default(),
+            wishes: Arc::default(),
         };
         gateway.publish(&mut poisoned(&gateway.state), config, snapshot, None, None)?;
         let admin = gateway.administer()?;
@@ -297,6 +301,11 @@ impl Gateway {
         self.shared.drain.stage() == Stage::Serving
     }
 
+    /// What the operator asks for at the admin port.
+    pub fn wishes(&self) -> &Wishes {
+        &self.wishes
+    }
+
     /// The files that the configuration in use was made of.
     pub fn files(&self) -> Vec<PathBuf> {
         reload::files_of(&poisoned(&self.state).config)
@@ -309,8 +318,9 @@ impl Gateway {
         let settings = AdminSettings {
             bind: config.bind,
             metrics_bind: config.metrics_bind,
-            socket: None,
-            hosts: Vec::new(),
+            socket: config.socket,
+            token: config.token,
+            hosts: config.hosts,
         };
         let parts = AdminParts {
             registry: telemetry.registry.clone(),
@@ -318,7 +328,7 @@ impl Gateway {
                 shared: Arc::clone(&self.shared),
                 state: Arc::clone(&self.state),
             }),
-            control: None,
+            control: Some(Arc::clone(&self.wishes) as Arc<dyn Control>),
             memory: telemetry.memory.clone(),
         };
         let admin = self.control.block_on(admin::start(&settings, parts, &self.control));

@@ -82,6 +82,11 @@ impl StatusSource for Status {
         })
     }
 
+    fn config(&self) -> String {
+        let state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.config().effective.to_string()
+    }
+
     fn ready(&self) -> Vec<Check> {
         let draining = self.shared.drain.stage() != Stage::Serving;
         let mut checks = vec![Check {

@@ -25,6 +25,7 @@ pub struct SiteSetup {
     name: String,
     trust_domain: String,
     pki: Option<PathBuf>,
+    admin: String,
     telemetry: String,
     tables: String,
     environment: Vec<(String, String)>,
@@ -37,6 +38,7 @@ impl SiteSetup {
             name: name.into(),
             trust_domain: format!("{name}.acme.example"),
             pki: None,
+            admin: String::new(),
             telemetry: String::new(),
             tables: String::new(),
             environment: Vec::new(),
@@ -55,6 +57,14 @@ impl SiteSetup {
     pub fn with(mut self, toml: &str) -> Self {
         self.tables.push_str(toml);
         self.tables.push('\n');
+        self
+    }
+
+    /// Adds keys to `[admin]`.
+    #[must_use]
+    pub fn admin(mut self, toml: &str) -> Self {
+        self.admin.push_str(toml);
+        self.admin.push('\n');
         self
     }
 
@@ -94,8 +104,9 @@ impl SiteSetup {
         let public = known.and_then(|known| known.listeners.get("public").copied());
         let _ = writeln!(
             text,
-            "[admin]\nbind = {:?}\n",
-            bind(known.and_then(|known| known.admin))
+            "[admin]\nbind = {:?}\n{}",
+            bind(known.and_then(|known| known.admin)),
+            self.admin
         );
         let _ = writeln!(
             text,
@@ -209,13 +220,20 @@ impl Site {
         self.folder.path()
     }
 
+    /// Where its operator asks.
+    ///
+    /// # Panics
+    /// When it has no admin port.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.addresses.admin.expect("the gateway has an admin port")
+    }
+
     /// Asks the admin port.
     ///
     /// # Panics
     /// When there is none, or it does not answer.
     pub fn admin(&self, target: &str) -> Answer {
-        let admin = self.addresses.admin.expect("the gateway has an admin port");
-        client::get(admin, target).unwrap_or_else(|error| panic!("GET {target} of admin: {error}"))
+        client::get(self.admin_address(), target).unwrap_or_else(|error| panic!("GET {target} of admin: {error}"))
     }
 
     /// Waits until `/readyz` says yes. A gateway without an admin port is ready when it has said so.
@@ -246,11 +264,7 @@ impl Site {
 
     /// Writes a configuration with these tables instead of the present ones, and sends SIGHUP.
     pub fn reload(&mut self, tables: &str) {
-        self.setup.tables = tables.into();
-        write(
-            &self.file(),
-            &self.setup.render(self.folder.path(), Some(&self.addresses)),
-        );
+        self.rewrite(tables);
         self.process.signal("HUP");
     }
 
@@ -285,7 +299,17 @@ impl Site {
         Instant::now()
     }
 
-    fn file(&self) -> PathBuf {
+    /// Writes a configuration with these tables instead of the present ones, and tells nobody.
+    pub fn rewrite(&mut self, tables: &str) {
+        self.setup.tables = tables.into();
+        write(
+            &self.file(),
+            &self.setup.render(self.folder.path(), Some(&self.addresses)),
+        );
+    }
+
+    /// Its configuration.
+    pub fn file(&self) -> PathBuf {
         self.folder.path().join("causeway.toml")
     }
 }

@@ -194,6 +194,7 @@ pub(crate) fn parse(mut tree: Map<String, Value>, problems: &mut Problems) -> Op
         dns: dns?,
         workers: workers?,
         sources: Vec::new(),
+        effective: "".into(),
     };
     binds(&config, problems);
     Some(config)

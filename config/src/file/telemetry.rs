@@ -8,16 +8,21 @@ use http::{HeaderName, HeaderValue, Uri};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::value::{LongForm, PathText, TextOr, bind, choice, optional, whole};
+use super::value::{LongForm, PathText, TextOr, all, bind, choice, optional, whole};
 use crate::model::{AccessLog, Admin, OtlpProtocol, Telemetry, TraceContext};
 use crate::path::KeyPath;
 use crate::problems::Problems;
 use crate::secret::Secret;
 use crate::sources;
-use crate::units::percent;
+use crate::units::{brief, percent};
 
 /// Bytes of a secret in a file of its own.
 const SECRET: u64 = 64 << 10;
+
+/// Bytes of the path of a socket: Linux has room for 108, and a moment's name beside it takes some.
+const SOCKET: usize = 98;
+/// Shortest token.
+const TOKEN: usize = 16;
 
 /// `[admin]` as written.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -27,6 +32,12 @@ pub(super) struct AdminFile {
     bind: Option<String>,
     /// Serve `/metrics` alone here too, e.g. for a scraper on the network.
     metrics_bind: Option<String>,
+    /// Unix socket that takes changes: `POST /reload` and `POST /drain`. Its directory must be there. Default: none.
+    socket: Option<PathText>,
+    /// A file with the bearer token that lets one change something over `bind`. Default: nothing does.
+    token_file: Option<PathText>,
+    /// Names besides `localhost` and loopback addresses that `Host` may have.
+    hosts: Option<Vec<String>>,
 }
 
 impl AdminFile {
@@ -38,11 +49,57 @@ impl AdminFile {
             problems.add_hint(&here, "must be a loopback address", hint);
         }
         let metrics_bind = optional(self.metrics_bind, |text| bind(&text, &at.key("metrics_bind"), problems));
+        let socket = optional(self.socket, |path| socket(path, &at.key("socket"), problems));
+        let token = optional(self.token_file, |path| token(&path, &at.key("token_file"), problems));
+        let hosts = all(self.hosts, &at.key("hosts"), |text, at| host(&text, at, problems));
         Some(Admin {
             bind: address?,
             metrics_bind: metrics_bind?,
+            socket: socket?,
+            token: token?,
+            hosts: hosts?,
         })
     }
+}
+
+fn socket(PathText(text): PathText, at: &KeyPath, problems: &mut Problems) -> Option<PathBuf> {
+    let path = PathBuf::from(text);
+    if path.as_os_str().len() > SOCKET {
+        problems.add_hint(
+            at,
+            format!("is longer than {SOCKET} bytes"),
+            "no system takes a longer name of a socket: use another directory, e.g. `/run/causeway`",
+        );
+        return None;
+    }
+    in_a_directory(path, at, problems)
+}
+
+fn token(path: &PathText, at: &KeyPath, problems: &mut Problems) -> Option<Secret> {
+    let token = from_file(Path::new(&path.0), at, problems)?;
+    let text = token.expose();
+    if text.len() < TOKEN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        problems.add_hint(
+            at,
+            format!("holds no token: at least {TOKEN} visible ASCII characters on one line"),
+            "make one, e.g. with `openssl rand -hex 32`",
+        );
+        return None;
+    }
+    Some(token)
+}
+
+fn host(text: &str, at: &KeyPath, problems: &mut Problems) -> Option<String> {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if text.is_empty() || !text.bytes().all(good) {
+        problems.add_hint(
+            at,
+            format!("`{}` is not a host name", brief(text)),
+            "write it without port, e.g. `admin.acme.example`",
+        );
+        return None;
+    }
+    Some(text.to_ascii_lowercase())
 }
 
 /// `[telemetry]` as written.
@@ -242,24 +299,28 @@ fn access_log(log: TextOr<AccessLogFile>, at: &KeyPath, problems: &mut Problems)
         problems.missing(&at, "name the file, or write `stdout` or `off`");
         return None;
     };
-    let path = PathBuf::from(text);
+    in_a_directory(PathBuf::from(text), &at, problems).map(AccessLog::File)
+}
+
+/// A path that a file can be made at.
+fn in_a_directory(path: PathBuf, at: &KeyPath, problems: &mut Problems) -> Option<PathBuf> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or_else(|| Path::new("."));
     if path.is_dir() || path.file_name().is_none() {
-        problems.add(&at, format!("`{}` is not a file", path.display()));
+        problems.add(at, format!("`{}` is not a file", path.display()));
         return None;
     }
     if !folder.is_dir() {
         problems.add_hint(
-            &at,
+            at,
             format!("there is no directory `{}`", folder.display()),
             "make it, with leave to write for the gateway",
         );
         return None;
     }
-    Some(AccessLog::File(path))
+    Some(path)
 }
 
 #[derive(Clone, Copy)]

@@ -8,17 +8,23 @@ use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
+use hyper::body::Body;
 use serde_json::json;
 
+use super::change::change;
 use super::{Check, Shared, Surface};
 use crate::telemetry::metrics::Format;
 use crate::telemetry::span::json as spans;
 
-const TEXT: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const JSON: &str = "application/json";
+const TOML: &str = "application/toml; charset=utf-8";
 
-/// Never reads the body: nothing here takes one.
-pub(super) async fn answer<B>(request: Request<B>, surface: Surface, shared: &Shared) -> Response<Full<Bytes>> {
+/// Reads a body only where something is to be changed.
+pub(super) async fn answer<B>(request: Request<B>, surface: Surface, shared: &Shared) -> Response<Full<Bytes>>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+{
     // A scraper on the network calls us by any name, and a program that may open the socket may say what it likes.
     if surface == Surface::Read
         && let Err(problem) = from_this_machine(&request, &shared.hosts)
@@ -30,8 +36,8 @@ pub(super) async fn answer<B>(request: Request<B>, surface: Surface, shared: &Sh
         return reply(StatusCode::NOT_FOUND, TEXT, "only /metrics is here\n");
     }
     match path {
-        "/reload" | "/drain" => return change(request.method(), path, surface, shared).await,
-        "/" | "/livez" | "/metrics" | "/readyz" | "/startupz" | "/status" | "/traces" => {}
+        "/reload" | "/drain" => return change(request, surface, shared).await,
+        "/" | "/config" | "/livez" | "/metrics" | "/readyz" | "/startupz" | "/status" | "/traces" => {}
         _ => return reply(StatusCode::NOT_FOUND, TEXT, "nothing here; see /\n"),
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -58,6 +64,7 @@ pub(super) async fn answer<B>(request: Request<B>, surface: Surface, shared: &Sh
                 readiness(&checks, verbose)
             }
         }
+        "/config" => reply(StatusCode::OK, TOML, shared.parts.source.config()),
         "/status" => reply(StatusCode::OK, JSON, format!("{:#}\n", shared.parts.source.status())),
         "/traces" => match &shared.parts.memory {
             Some(memory) => {
@@ -69,30 +76,8 @@ pub(super) async fn answer<B>(request: Request<B>, surface: Surface, shared: &Sh
         _ => reply(
             StatusCode::OK,
             TEXT,
-            "/livez\n/readyz?verbose\n/startupz\n/metrics\n/status\n/traces\n",
+            "/livez\n/readyz?verbose\n/startupz\n/metrics\n/status\n/config\n/traces\n",
         ),
-    }
-}
-
-async fn change(method: &Method, path: &str, surface: Surface, shared: &Shared) -> Response<Full<Bytes>> {
-    let (Surface::Write, Some(control)) = (surface, &shared.parts.control) else {
-        return reply(
-            StatusCode::FORBIDDEN,
-            TEXT,
-            "changes are taken on the admin socket only\n",
-        );
-    };
-    if method != Method::POST {
-        return not_allowed("POST", "only POST\n");
-    }
-    let result = if path == "/reload" {
-        control.reload().await
-    } else {
-        control.drain().await
-    };
-    match result {
-        Ok(done) => reply(StatusCode::OK, JSON, format!("{done:#}\n")),
-        Err(problems) => reply(StatusCode::UNPROCESSABLE_ENTITY, JSON, format!("{problems:#}\n")),
     }
 }
 
@@ -173,13 +158,13 @@ fn is_allowed(authority: &str, hosts: &[String]) -> bool {
     port_is_fine && (host == "localhost" || loopback || hosts.contains(&host))
 }
 
-fn not_allowed(methods: &'static str, text: &'static str) -> Response<Full<Bytes>> {
+pub(super) fn not_allowed(methods: &'static str, text: &'static str) -> Response<Full<Bytes>> {
     let mut reply = reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, text);
     reply.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
     reply
 }
 
-fn reply(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+pub(super) fn reply(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut reply = Response::new(Full::new(body.into()));
     *reply.status_mut() = status;
     let headers = reply.headers_mut();

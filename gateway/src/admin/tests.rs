@@ -16,6 +16,10 @@ impl StatusSource for Gateway {
         serde_json::json!({ "site": "aws" })
     }
 
+    fn config(&self) -> String {
+        "[site]\nname = \"aws\"\n".to_owned()
+    }
+
     fn ready(&self) -> Vec<Check> {
         let problem = self.problem.lock().unwrap().clone();
         let listener = Check {
@@ -52,12 +56,17 @@ struct Running {
 }
 
 async fn running() -> Running {
+    running_with(None).await
+}
+
+async fn running_with(token: Option<&str>) -> Running {
     let directory = tempfile::tempdir().unwrap();
     let gateway = Arc::new(Gateway::default());
     let settings = AdminSettings {
         bind: "127.0.0.1:0".parse().unwrap(),
         metrics_bind: Some("0.0.0.0:0".parse().unwrap()),
         socket: Some(directory.path().join("admin.sock")),
+        token: token.map(Secret::new),
         hosts: vec!["Admin.Acme.Example".to_owned()],
     };
     let parts = AdminParts {
@@ -129,6 +138,8 @@ async fn status_traces_and_metrics_are_served() {
     let get = async |line: &str| ask(running.admin.address, &format!("{line}\r\nHost: 127.0.0.1:9000")).await;
     let (status, text) = get("GET /status HTTP/1.1").await;
     assert!(status == 200 && text.contains("\"site\": \"aws\""), "{text}");
+    let (status, text) = get("GET /config HTTP/1.1").await;
+    assert!(status == 200 && text.contains("name = \"aws\""), "{text}");
     let (status, text) = get("GET /traces HTTP/1.1").await;
     assert!(status == 200 && text.contains("{\"spans\":[]}"), "{text}");
     let (status, text) = get("GET /metrics HTTP/1.1").await;
@@ -201,6 +212,84 @@ async fn s15_nothing_is_changed_over_tcp() {
             status == 405 && text.to_ascii_lowercase().contains("allow: get, head"),
             "{method}: {text}"
         );
+    }
+}
+
+#[tokio::test]
+async fn s15_a_change_over_tcp_takes_the_token_and_a_json_body_and_a_host_of_this_machine() {
+    const TOKEN: &str = "0123456789abcdef-token";
+    let running = running_with(Some(TOKEN)).await;
+    let bearer = format!("Authorization: Bearer {TOKEN}");
+    let json = "Content-Type: application/json";
+    let long = format!("{{}}{}", " ".repeat(5000));
+    let wrong = [
+        "",
+        "Authorization: Bearer",
+        "Authorization: Bearer ",
+        "Authorization: Bearer 0123456789abcdef-tokem",
+        "Authorization: Bearer 0123456789abcdef-token2",
+        "Authorization: Basic 0123456789abcdef-token",
+        "Authorization: 0123456789abcdef-token",
+        "X-Authorization: Bearer 0123456789abcdef-token",
+    ];
+    let twice = format!("{bearer}\r\n{bearer}");
+    let mut table: Vec<(String, &str, u16)> = Vec::new();
+    for credentials in wrong.into_iter().chain([twice.as_str()]) {
+        let line = if credentials.is_empty() {
+            String::new()
+        } else {
+            format!("{credentials}\r\n")
+        };
+        table.push((
+            format!("POST /drain HTTP/1.1\r\nHost: localhost\r\n{line}{json}"),
+            "{}",
+            401,
+        ));
+    }
+    #[rustfmt::skip]
+    let with_it = [
+        ("GET", "Host: localhost", json, "{}", 405),
+        ("POST", "Host: evil.example", json, "{}", 403),
+        ("POST", "Host: localhost\r\nOrigin: https://evil.example", json, "{}", 403),
+        ("POST", "Host: localhost", "Content-Type: text/plain", "{}", 415),
+        ("POST", "Host: localhost", "Content-Type: application/x-www-form-urlencoded", "{}", 415),
+        ("POST", "Host: localhost", "X-Content-Type: application/json", "{}", 415),
+        ("POST", "Host: localhost", "Content-Type: application/json\r\nContent-Type: application/json", "{}", 415),
+        ("POST", "Host: localhost", json, "", 400),
+        ("POST", "Host: localhost", json, "[]", 400),
+        ("POST", "Host: localhost", json, "{}{}", 400),
+        ("POST", "Host: localhost", json, "{\"force\": true}", 400),
+        ("POST", "Host: localhost", json, &long, 413),
+    ];
+    for (method, host, kind, body, status) in with_it {
+        table.push((
+            format!("{method} /drain HTTP/1.1\r\n{host}\r\n{bearer}\r\n{kind}"),
+            body,
+            status,
+        ));
+    }
+    for (head, body, wanted) in &table {
+        let head = format!("{head}\r\nContent-Length: {}", body.len());
+        let stream = TcpStream::connect(running.admin.address).await.unwrap();
+        let (status, text) = raw(stream, &format!("{head}\r\nConnection: close\r\n\r\n{body}")).await;
+        assert_eq!(status, *wanted, "{head}\n{body}: {text}");
+        assert!(!text.contains(TOKEN), "the token is never said");
+    }
+    assert!(!running.gateway.drained.load(Ordering::Relaxed));
+    let head =
+        format!("POST /drain HTTP/1.1\r\nHost: localhost\r\n{bearer}\r\n{json}; charset=utf-8\r\nContent-Length: 2");
+    let stream = TcpStream::connect(running.admin.address).await.unwrap();
+    let (status, text) = raw(stream, &format!("{head}\r\nConnection: close\r\n\r\n{{}}")).await;
+    assert!(status == 200 && text.contains("draining"), "{text}");
+    assert!(running.gateway.drained.load(Ordering::Relaxed));
+    let (_, text) = ask(running.admin.address, "GET /metrics HTTP/1.1\r\nHost: localhost").await;
+    // A Host that is not ours never gets so far.
+    let refused = table.iter().filter(|(_, _, status)| *status != 403).count();
+    for line in [
+        format!("causeway_admin_changes_total{{change=\"drain\",result=\"refused\"}} {refused}"),
+        "causeway_admin_changes_total{change=\"drain\",result=\"success\"} 1".to_owned(),
+    ] {
+        assert!(text.contains(&line), "{line}: {text}");
     }
 }
 
@@ -278,6 +367,7 @@ async fn s15_an_address_that_is_not_loopback_is_refused() {
             bind: bind.parse().unwrap(),
             metrics_bind: None,
             socket: None,
+            token: None,
             hosts: vec![],
         };
         let error = start(&settings, parts.clone(), &Handle::current()).await.unwrap_err();

@@ -186,7 +186,9 @@ fn needs_restart(before: &Config, now: &Config, admin: Option<SocketAddr>) -> Ve
         changed.push("workers");
     }
     let same_port = before.admin.bind == now.admin.bind || admin == Some(now.admin.bind);
-    if !same_port || before.admin.metrics_bind != now.admin.metrics_bind {
+    let mut admin = before.admin.clone();
+    admin.bind = now.admin.bind;
+    if !same_port || admin != now.admin {
         changed.push("admin");
     }
     if before.telemetry != now.telemetry {

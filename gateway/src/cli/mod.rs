@@ -5,6 +5,8 @@
 
 mod about;
 mod check;
+mod config;
+mod control;
 mod demo;
 mod explain;
 mod healthcheck;
@@ -74,6 +76,17 @@ enum Command {
     /// Ask a running gateway whether it is ready. Exits with 0 when it is, 1 when not.
     #[command(after_help = "Example, in a Dockerfile:\n  HEALTHCHECK CMD [\"causeway\", \"healthcheck\"]")]
     Healthcheck(healthcheck::HealthcheckArgs),
+    /// Show how a running gateway is.
+    #[command(after_help = "Examples:
+  causeway status                                        the gateway at 127.0.0.1:9000
+  causeway status --config aws.toml --json")]
+    Status(control::StatusArgs),
+    /// Make a running gateway read its configuration again. Exits with 1, and says why, when that changed nothing.
+    #[command(after_help = "Example, where `aws.toml` has `admin.socket`:\n  causeway reload --config aws.toml")]
+    Reload(control::ControlArgs),
+    /// Make a running gateway stop: it takes nothing new, finishes what has begun, and ends. Does not wait for that.
+    #[command(after_help = "Example, where `aws.toml` has `admin.socket`:\n  causeway drain --config aws.toml")]
+    Drain(control::ControlArgs),
     /// Look at configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -86,6 +99,11 @@ enum Command {
     /// Print a script that completes commands in a shell.
     #[command(after_help = "Example:\n  causeway completions bash > /etc/bash_completion.d/causeway")]
     Completions(about::CompletionsArgs),
+    /// Print a page of the manual.
+    #[command(after_help = "Examples:
+  causeway man | man -l -
+  causeway man --dir /usr/local/share/man/man1           one page for each command")]
+    Man(about::ManArgs),
     /// Print the version, and what a bug report should say.
     Version,
 }
@@ -96,6 +114,12 @@ enum ConfigCommand {
     Check(ConfigArgs),
     /// Print the configuration as it takes effect, secrets hidden.
     Show(ConfigArgs),
+    /// Print what would change: the configuration of a running gateway, or another one, beside this one. Exits with 1 when
+    /// they differ.
+    #[command(after_help = "Examples:
+  causeway config diff --config new.toml                 beside what the gateway runs with
+  causeway config diff --config new.toml --against old.toml")]
+    Diff(config::DiffArgs),
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
 }
@@ -123,6 +147,10 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) | Command::Config(ConfigCommand::Check(args)) => check::check(&args),
+        Command::Drain(args) => control::drain(&args),
+        Command::Man(args) => about::man(&args),
+        Command::Reload(args) => control::reload(&args),
+        Command::Status(args) => control::status(&args),
         Command::Completions(args) => about::completions(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::DemoBackends(args) => demo_backends(args),
@@ -136,6 +164,7 @@ pub fn main() -> ExitCode {
                 Err(problems) => fail(&Mistake::input(problems)),
             }
         }
+        Command::Config(ConfigCommand::Diff(args)) => config::diff(&args),
         Command::Config(ConfigCommand::Schema) => print(&format!("{:#}\n", causeway_config::schema())),
         Command::Pki(command) => match command.run(&mut std::io::stdout().lock()) {
             Ok(()) => ExitCode::SUCCESS,

@@ -2,6 +2,8 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Largest answer that is read.
@@ -14,17 +16,93 @@ pub(crate) struct Answer {
     pub(crate) body: String,
 }
 
+/// Where a gateway is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// Its admin port.
+    Port(SocketAddr),
+    /// Its admin socket.
+    Socket(PathBuf),
+}
+
+impl Door {
+    /// Where the gateway with this configuration can be read: its socket, or else its port.
+    pub(crate) fn of(admin: &causeway_config::Admin) -> Self {
+        admin.socket.clone().map_or(Self::Port(admin.bind), Self::Socket)
+    }
+}
+
+impl std::fmt::Display for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Port(address) => address.fmt(f),
+            Self::Socket(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// A connection whose reads and writes can be bounded.
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    fn open(door: &Door, within: Duration) -> io::Result<Self> {
+        let stream = match door {
+            Door::Port(address) => Self::Tcp(TcpStream::connect_timeout(address, within)?),
+            Door::Socket(path) => Self::Unix(UnixStream::connect(path)?),
+        };
+        match &stream {
+            Self::Tcp(tcp) => tcp.set_write_timeout(Some(within))?,
+            Self::Unix(unix) => unix.set_write_timeout(Some(within))?,
+        }
+        Ok(stream)
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Tcp(tcp) => tcp.write_all(bytes),
+            Self::Unix(unix) => unix.write_all(bytes),
+        }
+    }
+
+    fn read(&mut self, room: &mut [u8], within: Duration) -> io::Result<usize> {
+        match self {
+            Self::Tcp(tcp) => {
+                tcp.set_read_timeout(Some(within))?;
+                tcp.read(room)
+            }
+            Self::Unix(unix) => {
+                unix.set_read_timeout(Some(within))?;
+                unix.read(room)
+            }
+        }
+    }
+}
+
 /// Asks with GET; `within` bounds the whole of it.
 ///
 /// # Errors
 /// Those of the socket, `TimedOut`, and `InvalidData` for what is no HTTP.
 pub(crate) fn get(address: SocketAddr, target: &str, within: Duration) -> io::Result<Answer> {
+    ask(&Door::Port(address), "GET", target, within)
+}
+
+/// Asks with this method and no body; `within` bounds the whole of it.
+///
+/// # Errors
+/// As [`get`].
+pub(crate) fn ask(door: &Door, method: &str, target: &str, within: Duration) -> io::Result<Answer> {
     let deadline = Instant::now() + within;
-    let mut stream = TcpStream::connect_timeout(&address, within)?;
-    stream.set_write_timeout(Some(within))?;
+    let mut stream = Stream::open(door, within)?;
+    let host = match door {
+        Door::Port(address) => address.to_string(),
+        Door::Socket(_) => "localhost".to_owned(),
+    };
     // HTTP/1.0, so that the answer has no chunks and ends with the connection.
     let request =
-        format!("GET {target} HTTP/1.0\r\nhost: {address}\r\nuser-agent: causeway\r\nconnection: close\r\n\r\n");
+        format!("{method} {target} HTTP/1.0\r\nhost: {host}\r\nuser-agent: causeway\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     let mut piece = [0; 4096];
@@ -33,8 +111,7 @@ pub(crate) fn get(address: SocketAddr, target: &str, within: Duration) -> io::Re
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        stream.set_read_timeout(Some(left))?;
-        match stream.read(&mut piece) {
+        match stream.read(&mut piece, left) {
             Ok(0) => break,
             Ok(count) => answer.extend_from_slice(piece.get(..count).unwrap_or_default()),
             // What a read that took too long is called differs between systems.

@@ -41,8 +41,16 @@ pub(super) fn run(args: &RunArgs) -> ExitCode {
     if let Err(error) = &watch {
         tracing::warn!(%error, "changed files are not noticed: send SIGHUP");
     }
+    let wishes = app.gateway().wishes();
+    wishes.reload_by(&reloader);
     announce(&app);
-    while app.control().block_on(signals.next()) == Wish::Reload {
+    let next = async |signals: &mut Signals| {
+        tokio::select! {
+            wish = signals.next() => wish,
+            () = wishes.stop() => Wish::Stop,
+        }
+    };
+    while app.control().block_on(next(&mut signals)) == Wish::Reload {
         // Problems are in the log, and nothing has changed.
         reloader.reload(Trigger::Signal).ok();
     }

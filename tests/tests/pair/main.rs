@@ -15,6 +15,7 @@ mod crash;
 mod discovery;
 mod federation;
 mod malformed;
+mod operator;
 mod rapid_reset;
 mod reload;
 mod trace;
