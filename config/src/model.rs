@@ -5,6 +5,7 @@
 mod federation;
 mod limits;
 mod listeners;
+mod resilience;
 mod routes;
 mod services;
 mod telemetry;
@@ -21,6 +22,7 @@ use crate::secret::Secret;
 pub use federation::*;
 pub use limits::*;
 pub use listeners::*;
+pub use resilience::*;
 pub use routes::*;
 pub use services::*;
 pub use telemetry::*;

@@ -26,6 +26,8 @@ use crate::identity;
 use crate::memory::Budget;
 use crate::policy;
 use crate::reload;
+use crate::service::keeper::Keepers;
+use crate::service::state::ServiceStates;
 use crate::snapshot::{Kept, Snapshot};
 use crate::status::Status;
 use crate::telemetry::metrics::{GatewayMetrics, Registry};
@@ -83,6 +85,8 @@ pub(crate) struct State {
     links: Option<Links>,
     /// The configured address of tunnels, and the one it got.
     federation: Option<(SocketAddr, SocketAddr)>,
+    /// Look after the endpoints of services.
+    keepers: Keepers,
 }
 
 impl State {
@@ -124,10 +128,12 @@ impl App {
         let mut problems = Vec::new();
         let material = identity::load(&config, None).map_err(|errors| problems.extend(of(errors)));
         let policies = policy::State::default();
+        let services = ServiceStates::new(&telemetry.registry);
         let kept = Kept {
             discovery: &discovery,
             metrics,
             policies: &policies,
+            services: &services,
         };
         let snapshot = Snapshot::build(config.clone(), kept, 1).map_err(|errors| problems.extend(of(errors)));
         let (Ok(material), Ok(snapshot)) = (material, snapshot) else {
@@ -141,6 +147,7 @@ impl App {
             telemetry: Arc::clone(&telemetry),
             memory: Budget::default(),
             policies,
+            services,
             drain: Drain::default(),
             connections: AtomicUsize::new(0),
             handshakes: AtomicUsize::new(0),
@@ -165,6 +172,7 @@ impl App {
             sockets: Vec::new(),
             links: None,
             federation: None,
+            keepers: Keepers::new(control.handle().clone()),
         };
         let gateway = Gateway {
             control: control.handle().clone(),
@@ -196,11 +204,13 @@ impl App {
         if let Err(errors) = identity::load(&config, None) {
             problems.extend(of(errors));
         }
-        let metrics = GatewayMetrics::new(&Registry::new(0));
+        let registry = Registry::new(0);
+        let metrics = GatewayMetrics::new(&registry);
         let kept = Kept {
             discovery: &discovery,
             metrics: &metrics,
             policies: &policy::State::default(),
+            services: &ServiceStates::new(&registry),
         };
         if let Err(errors) = Snapshot::build(config, kept, 0) {
             problems.extend(of(errors));

@@ -3,7 +3,7 @@
 use causeway_protocols::{CallHead, ReplyHead};
 
 use crate::payload::{Body, Pump};
-use crate::service::endpoint::Lease;
+use crate::service::lease::Lease;
 
 /// What a client asks.
 #[derive(Debug)]

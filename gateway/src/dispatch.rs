@@ -246,22 +246,24 @@ async fn try_endpoint(
     };
     let plan = Plan::choose(head.protocol, backend, Needs::Heads)
         .map_err(|error| CallError::new(FailureKind::Untranslatable, error.to_string()))?;
-    let lease = service.pick(tried)?;
+    let lease = service.pick(tried, cx)?;
     let endpoint = Rc::clone(lease.endpoint());
     tried.push(endpoint.key);
     cx.record.borrow_mut().at_endpoint(spec, endpoint.address, plan.rung);
     let sent = match spec.version {
         config::HttpVersion::Http1 => {
-            let (connection, used) = endpoint.connection().await?;
             let limits = &cx.world.snapshot.http1_limits;
             let clock = &cx.worker.clock;
-            service::http1::send(connection, used, head, service.host(), body, clock, limits).await
+            match endpoint.connection().await {
+                Ok((connection, used)) => {
+                    service::http1::send(connection, used, head, service.host(), body, clock, limits).await
+                }
+                Err(error) => Err(error),
+            }
         }
         config::HttpVersion::Http2 => http2::client::send(&endpoint, head, service.host(), body, cx).await,
     };
-    let mut reply = sent?;
-    reply.lease = Some(lease);
-    Ok(reply)
+    lease.settle(sent)
 }
 
 /// No route: not found, or not with this method.

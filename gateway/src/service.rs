@@ -3,7 +3,14 @@
 pub mod balance;
 pub mod connect;
 pub mod endpoint;
+pub mod health;
 pub mod http1;
+pub mod keeper;
+pub mod lease;
+pub mod metrics;
+pub mod outlier;
+pub mod probe;
+pub mod state;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -13,8 +20,11 @@ use causeway_config as config;
 use causeway_protocols::{Authority, FailureKind};
 
 use self::balance::{Balancer, EndpointSet, Shape};
-use self::endpoint::{Endpoint, Lease};
+use self::endpoint::Endpoint;
+use self::lease::Lease;
+use self::state::ServiceState;
 use crate::clock::Clock;
+use crate::context::CallContext;
 use crate::discovery::{Answer, Watched};
 use crate::error::{CallError, Retry};
 
@@ -29,6 +39,8 @@ pub struct ServiceSpec {
     pub tls: Option<Arc<rustls::ClientConfig>>,
     /// Sent as `host` or `:authority` in place of what the client sent.
     pub host: Option<Authority>,
+    /// What all workers know of it, also over reloads.
+    pub state: Arc<ServiceState>,
 }
 
 /// A service of one worker.
@@ -41,6 +53,8 @@ pub struct Service {
     balancer: Balancer,
     /// Counts the changes of `endpoints`.
     generation: Cell<u64>,
+    /// The changes of health that are taken over.
+    seen: Cell<u64>,
     /// Calls since the service was made, and retries among them: the retry budget.
     calls: Cell<u32>,
     retries: Cell<u32>,
@@ -58,6 +72,7 @@ impl Service {
             endpoints: RefCell::new(Rc::from([])),
             balancer,
             generation: Cell::new(0),
+            seen: Cell::new(0),
             calls: Cell::new(0),
             retries: Cell::new(0),
         };
@@ -99,6 +114,21 @@ impl Service {
             *self.answer.borrow_mut() = latest;
             let before = self.endpoints.borrow().clone();
             self.rebuild(&before);
+        } else if self.spec.state.changes() != self.seen.get() {
+            self.look();
+        }
+    }
+
+    /// Takes over who is well. Where too few are, all are used.
+    fn look(&self) {
+        self.seen.set(self.spec.state.changes());
+        let endpoints = self.endpoints.borrow();
+        let well = endpoints
+            .iter()
+            .map(|endpoint| (endpoint.priority.get(), endpoint.state().is_usable()));
+        let panic = health::is_panic(well, self.spec.config.panic_threshold);
+        for endpoint in endpoints.iter() {
+            endpoint.usable.set(panic || endpoint.state().is_usable());
         }
     }
 
@@ -121,15 +151,17 @@ impl Service {
                 }
             })
             .collect();
+        self.spec.state.has_endpoints(endpoints.len());
         *self.endpoints.borrow_mut() = endpoints.into();
         self.generation.set(self.generation.get() + 1);
+        self.look();
     }
 
     /// Picks an endpoint for one attempt, avoiding those that were tried.
     ///
     /// # Errors
     /// [`FailureKind::NoEndpoint`] when there is none.
-    pub fn pick(&self, tried: &[u64]) -> Result<Lease, CallError> {
+    pub fn pick(&self, tried: &[u64], cx: &Rc<CallContext>) -> Result<Lease, CallError> {
         self.refresh();
         let endpoints = self.endpoints.borrow().clone();
         let set = Set {
@@ -142,7 +174,7 @@ impl Service {
             .or_else(|| self.balancer.pick(&set, &[]));
         let picked = picked.and_then(|at| endpoints.get(at)).cloned();
         match picked {
-            Some(endpoint) => Ok(Lease::new(endpoint)),
+            Some(endpoint) => Ok(Lease::new(endpoint, cx)),
             None => {
                 let detail = format!(
                     "service `{}` has no endpoint: {:?}",
@@ -207,8 +239,8 @@ impl EndpointSet for Set<'_> {
         }
     }
 
-    fn usable(&self, _index: usize) -> bool {
-        true
+    fn usable(&self, index: usize) -> bool {
+        self.endpoints[index].usable.get()
     }
 
     fn in_flight(&self, index: usize) -> u32 {

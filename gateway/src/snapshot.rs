@@ -18,6 +18,7 @@ use crate::discovery::Discovery;
 use crate::policy::{self, Policies};
 use crate::route::RouteTable;
 use crate::service::ServiceSpec;
+use crate::service::state::ServiceStates;
 use crate::telemetry::metrics::{GatewayMetrics, RouteMetrics};
 
 /// One configuration, ready to serve calls.
@@ -58,6 +59,8 @@ pub struct Kept<'a> {
     pub metrics: &'a GatewayMetrics,
     /// What policies keep.
     pub policies: &'a policy::State,
+    /// What is known of services and their endpoints.
+    pub services: &'a ServiceStates,
 }
 
 /// Where one target of a route leads.
@@ -114,7 +117,12 @@ impl Snapshot {
     /// # Errors
     /// All that is wrong, not only the first.
     pub fn build(config: Config, kept: Kept<'_>, generation: u64) -> Result<Self, Vec<BuildError>> {
-        let Kept { discovery, metrics, .. } = kept;
+        let Kept {
+            discovery,
+            metrics,
+            services: states,
+            ..
+        } = kept;
         let mut problems = Vec::new();
         let mut services = Vec::new();
         for service in &config.services {
@@ -140,6 +148,7 @@ impl Snapshot {
                 watched,
                 tls,
                 host,
+                state: states.service(&service.name),
             }));
         }
         let service_index: HashMap<_, _> = config

@@ -51,9 +51,17 @@ impl StatusSource for Status {
                     .iter()
                     .map(|endpoint| endpoint.address.to_string())
                     .collect();
+                let unusable: Vec<_> = answer
+                    .endpoints
+                    .iter()
+                    .map(|found| service.state.endpoint(found, &service.config))
+                    .filter(|endpoint| !endpoint.is_usable())
+                    .map(|endpoint| endpoint.address.to_string())
+                    .collect();
                 json!({
                     "name": &*service.config.name,
                     "endpoints": endpoints,
+                    "unusable": unusable,
                     "discovery": discovered(&answer.state),
                     "exported_to": service.config.export_to.iter().map(|export| &*export.site).collect::<Vec<_>>(),
                 })

@@ -29,6 +29,7 @@ use crate::listen::{self, Listening, Origin};
 use crate::memory::Budget;
 use crate::observe::{Observer, Telemetry};
 use crate::policy;
+use crate::service::state::ServiceStates;
 use crate::snapshot::Snapshot;
 
 pub use drain_wait::DrainWait;
@@ -67,6 +68,8 @@ pub struct Shared {
     pub memory: Budget,
     /// What policies keep over reloads.
     pub policies: policy::State,
+    /// What is known of services and their endpoints, also over reloads.
+    pub services: ServiceStates,
     /// Counts, logs and traces.
     pub telemetry: Arc<Telemetry>,
 }

@@ -5,6 +5,7 @@
 
 mod destination;
 mod endpoints;
+mod health;
 mod limits;
 mod listeners;
 mod matching;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::Known;
 use super::endpoints::DiscoverFile;
+use super::health::{HealthFile, OutlierFile};
 use super::listeners::CertificateFile;
 use super::value::{Kind, LongForm, PathText, TextOr, all, choice, is_host, name, optional, whole};
 use crate::model::{BackendTls, Balance, Export, HttpVersion, Protocol, Retry, Schema, Service, ServiceTimeouts};
@@ -55,6 +56,12 @@ pub(super) struct ServiceFile {
     timeouts: Option<ServiceTimeoutsFile>,
     /// Tries after a failure that is safe to repeat.
     retry: Option<RetryFile>,
+    /// Checks of every endpoint; leave it out for none.
+    health: Option<HealthFile>,
+    /// Endpoints whose calls fail are left out for a while; leave it out for never, `{}` for the defaults.
+    outlier: Option<OutlierFile>,
+    /// Below this share of usable endpoints all are used, well or not. Default: 30%.
+    panic_threshold: Option<PercentText>,
     /// Connections per worker and endpoint, 1 to 65536. Default: 256.
     max_connections: Option<i64>,
     /// Calls that may wait for a connection, per worker, 0 to 65536. Default: 1024.
@@ -160,6 +167,12 @@ impl ServiceFile {
         let host = optional(self.host, |host| authority(host, &at.key("host"), problems));
         let timeouts = self.timeouts.unwrap_or_default().parse(&at.key("timeouts"), problems);
         let retry = self.retry.unwrap_or_default().parse(&at.key("retry"), problems);
+        let health = optional(self.health, |health| health.parse(&at.key("health"), problems));
+        let outlier = optional(self.outlier, |outlier| outlier.parse(&at.key("outlier"), problems));
+        let panic_threshold = match self.panic_threshold {
+            Some(percent) => percent.parse(&at.key("panic_threshold"), problems),
+            None => Some(30),
+        };
         let max_connections = whole(
             self.max_connections.or(Some(256)),
             &at.key("max_connections"),
@@ -189,6 +202,9 @@ impl ServiceFile {
             host: host?,
             timeouts: timeouts?,
             retry: retry?,
+            health: health?,
+            outlier: outlier?,
+            panic_threshold: panic_threshold?,
             max_connections: max_connections?,
             max_pending: max_pending?,
         })

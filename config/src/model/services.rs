@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{CertificateFiles, Name};
+use super::{CertificateFiles, Health, Name, Outlier};
 
 /// Where addresses come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +81,12 @@ pub struct Service {
     pub timeouts: ServiceTimeouts,
     /// Tries after a failure that is safe to repeat. Default: 1 more than the first.
     pub retry: Retry,
+    /// Checks of every endpoint. Default: none.
+    pub health: Option<Health>,
+    /// When an endpoint whose calls fail is left out. Default: never.
+    pub outlier: Option<Outlier>,
+    /// Below this share of usable endpoints, in percent, all are used, well or not. Default 30.
+    pub panic_threshold: u8,
     /// Connections per worker and endpoint. Default 256.
     pub max_connections: u32,
     /// Calls that may wait for a connection, per worker. Default 1024.

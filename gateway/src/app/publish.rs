@@ -59,6 +59,7 @@ impl Gateway {
             discovery: discovery.as_ref().unwrap_or(&current),
             metrics,
             policies: &self.shared.policies,
+            services: &self.shared.services,
         };
         let snapshot = Snapshot::build(config.clone(), kept, generation).map_err(|errors| problems.extend(of(errors)));
         let (Ok(material), Ok(snapshot)) = (material, snapshot) else {
@@ -143,6 +144,7 @@ impl Gateway {
             }
             links.update(&config, &state.discovery);
         }
+        state.keepers.update(&snapshot.services);
         telling::tell_metrics(&self.shared, &config);
         state.generation = snapshot.generation;
         state.bound.listeners = state

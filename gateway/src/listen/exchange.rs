@@ -12,7 +12,7 @@ use crate::clock::Timer;
 use crate::context::CallContext;
 use crate::error::CallError;
 use crate::payload::{Broken, Outlet, Pump, PumpError};
-use crate::service::endpoint::Lease;
+use crate::service::lease::Lease;
 use crate::worker::DrainWait;
 
 /// After one side of a WebSocket has closed, the other has this long to follow.
@@ -36,7 +36,7 @@ pub struct Exchange {
     closing: Option<Timer>,
     /// Wakes a WebSocket when the gateway goes away.
     waiting: Option<DrainWait>,
-    _lease: Option<Lease>,
+    lease: Option<Lease>,
 }
 
 /// How an exchange ended.
@@ -94,7 +94,7 @@ impl Exchange {
             ends_both,
             unwanted: false,
             closing: None,
-            _lease: reply.lease,
+            lease: reply.lease,
         }
     }
 
@@ -193,6 +193,9 @@ impl Exchange {
     pub fn cut(&mut self, broken: Broken) -> Ended {
         self.down.abort(&broken);
         self.rest.abort(&broken);
+        if let Some(lease) = &mut self.lease {
+            lease.broke(&broken);
+        }
         self.count();
         self.context
             .record
@@ -201,8 +204,11 @@ impl Exchange {
         Ended::Cut(broken)
     }
 
-    fn count(&self) {
+    fn count(&mut self) {
         let (up, down) = (self.rest.moved(), self.down.moved());
+        if let Some(lease) = &mut self.lease {
+            lease.ended(self.down.grpc_status());
+        }
         self.context
             .record
             .borrow_mut()

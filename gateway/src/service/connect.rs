@@ -8,6 +8,7 @@ use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, TlsStream};
 
+use super::ServiceSpec;
 use super::endpoint::Endpoint;
 use crate::error::{CallError, Retry};
 use crate::socket::Socket;
@@ -39,9 +40,7 @@ async fn open(endpoint: &Endpoint) -> std::io::Result<Socket> {
     let Some(tls) = &spec.tls else {
         return Ok(Socket::plain(stream, endpoint.clock(), WRITE_STALL));
     };
-    let configured = spec.config.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
-    let name = configured.unwrap_or(&endpoint.host).to_owned();
-    let name = ServerName::try_from(name).map_err(std::io::Error::other)?;
+    let name = server_name(spec, &endpoint.host)?;
     let stream = TlsConnector::from(std::sync::Arc::clone(tls))
         .connect(name, stream)
         .await?;
@@ -49,4 +48,13 @@ async fn open(endpoint: &Endpoint) -> std::io::Result<Socket> {
         return Err(std::io::Error::other("the backend does not offer h2 by ALPN"));
     }
     Ok(Socket::tls(TlsStream::Client(stream), endpoint.clock(), WRITE_STALL))
+}
+
+/// The name that an endpoint, found under `host`, has to prove.
+///
+/// # Errors
+/// When it is no name that a certificate could have.
+pub fn server_name(spec: &ServiceSpec, host: &str) -> std::io::Result<ServerName<'static>> {
+    let configured = spec.config.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
+    ServerName::try_from(configured.unwrap_or(host).to_owned()).map_err(std::io::Error::other)
 }

@@ -10,6 +10,7 @@ use std::time::Instant;
 use causeway_protocols::FailureKind;
 use tokio::sync::Notify;
 
+use super::state::EndpointState;
 use super::{ServiceSpec, connect};
 use crate::clock::Clock;
 use crate::discovery;
@@ -31,6 +32,10 @@ pub struct Endpoint {
     pub weight: Cell<u32>,
     /// Failover tier: lower ones first.
     pub priority: Cell<u16>,
+    /// Whether it is picked: it is well, or too few are.
+    pub usable: Cell<bool>,
+    /// What all workers know of it.
+    state: Arc<EndpointState>,
     spec: Arc<ServiceSpec>,
     clock: Rc<Clock>,
     in_flight: Cell<u32>,
@@ -51,6 +56,8 @@ impl Endpoint {
             host: Arc::clone(&found.host),
             weight: Cell::new(found.weight),
             priority: Cell::new(found.priority),
+            usable: Cell::new(true),
+            state: spec.state.endpoint(found, &spec.config),
             spec,
             clock,
             in_flight: Cell::new(0),
@@ -79,9 +86,24 @@ impl Endpoint {
         &self.clock
     }
 
+    /// What all workers know of it.
+    pub fn state(&self) -> &Arc<EndpointState> {
+        &self.state
+    }
+
     /// Attempts under way.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.get()
+    }
+
+    /// An attempt begins.
+    pub(super) fn began(&self) {
+        self.in_flight.set(self.in_flight.get() + 1);
+    }
+
+    /// An attempt is over.
+    pub(super) fn ended(&self) {
+        self.in_flight.set(self.in_flight.get().saturating_sub(1));
     }
 
     /// Its HTTP/2 connections.
@@ -177,30 +199,5 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.waiting.set(self.0.waiting.get() - 1);
-    }
-}
-
-/// The right to use an endpoint for one attempt.
-#[derive(Debug)]
-pub struct Lease {
-    endpoint: Rc<Endpoint>,
-}
-
-impl Lease {
-    /// Counts an attempt at this endpoint until it is dropped.
-    pub fn new(endpoint: Rc<Endpoint>) -> Self {
-        endpoint.in_flight.set(endpoint.in_flight.get() + 1);
-        Self { endpoint }
-    }
-
-    /// The endpoint.
-    pub fn endpoint(&self) -> &Rc<Endpoint> {
-        &self.endpoint
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.endpoint.in_flight.set(self.endpoint.in_flight.get() - 1);
     }
 }

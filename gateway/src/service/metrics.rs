@@ -1,0 +1,63 @@
+//! What is counted of services and their endpoints.
+
+use crate::telemetry::metrics::{Counter, Family, Gauge, Registry};
+
+/// The families; series are taken from them when a service or an endpoint comes.
+#[derive(Clone, Debug)]
+pub struct ServiceMetrics {
+    /// `causeway_endpoint_healthy{service,endpoint}`: 1 while it may be sent calls. Only of services with checks or
+    /// ejection; as many as discovery admits (`dns.max_endpoints`).
+    pub endpoint_healthy: Family<Gauge>,
+    /// `causeway_service_panic{service}`: 1 while so few endpoints are usable that all are used.
+    pub service_panic: Family<Gauge>,
+    /// `causeway_health_checks_total{service,result}`: `success`, `failure`.
+    pub health_checks: Family<Counter>,
+    /// `causeway_endpoint_ejections_total{service,reason}`
+    pub ejections: Family<Counter>,
+}
+
+impl ServiceMetrics {
+    /// Registers them.
+    pub fn new(registry: &Registry) -> Self {
+        Self {
+            endpoint_healthy: registry.gauge(
+                "causeway_endpoint_healthy",
+                "Whether an endpoint may be sent calls, by its checks and by how its calls went.",
+                &["service", "endpoint"],
+            ),
+            service_panic: registry.gauge(
+                "causeway_service_panic",
+                "Whether so few endpoints of a service are usable that all are used.",
+                &["service"],
+            ),
+            health_checks: registry.counter(
+                "causeway_health_checks_total",
+                "Health checks of endpoints, by how they ended.",
+                &["service", "result"],
+            ),
+            ejections: registry.counter(
+                "causeway_endpoint_ejections_total",
+                "Endpoints that were left out for a while because their calls failed, by why.",
+                &["service", "reason"],
+            ),
+        }
+    }
+}
+
+/// The series of one service.
+#[derive(Debug)]
+pub(super) struct Series {
+    pub(super) check_succeeded: Counter,
+    pub(super) check_failed: Counter,
+    pub(super) panic: Gauge,
+}
+
+impl Series {
+    pub(super) fn of(service: &str, metrics: &ServiceMetrics) -> Self {
+        Self {
+            check_succeeded: metrics.health_checks.with(&[service, "success"]),
+            check_failed: metrics.health_checks.with(&[service, "failure"]),
+            panic: metrics.service_panic.with(&[service]),
+        }
+    }
+}
