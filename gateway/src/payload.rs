@@ -3,6 +3,9 @@
 //! Both are closed enums over the carriers, and both take `&mut self` and a task context: a [`Pump`] is all there is
 //! between them. Nothing is queued here, so backpressure is the chain of polls from the slow reader to the far sender.
 
+mod coded;
+pub mod collect;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::task::{Context, Poll, ready};
@@ -11,6 +14,7 @@ use bytes::Bytes;
 use causeway_protocols::websocket::{Direction, Tracker, TrackerLimits, WsViolation};
 use causeway_protocols::{Code, End, FailureKind, Reset, name};
 
+pub use self::coded::Coded;
 use crate::federation::stream::{TunnelBody, TunnelOutlet};
 use crate::http1::{Http1Body, Http1Outlet};
 use crate::http2::{Http2Body, Http2Outlet};
@@ -80,6 +84,8 @@ pub enum Body {
     Tunnel(Box<TunnelBody>),
     /// Another body whose beginning is remembered, so that it can be sent again.
     Replay(ReplayBody),
+    /// Another body seen through something.
+    Coded(Box<Coded>),
 }
 
 impl Body {
@@ -103,6 +109,7 @@ impl Body {
             Self::Http2(body) => body.poll_chunk(cx),
             Self::Tunnel(body) => body.poll_chunk(cx),
             Self::Replay(body) => body.poll_chunk(cx),
+            Self::Coded(body) => body.poll_chunk(cx),
         }
     }
 
@@ -111,6 +118,7 @@ impl Body {
         match self {
             Self::Http2(body) => body.absorb(cx),
             Self::Replay(body) => body.absorb(cx),
+            Self::Coded(body) => body.absorb(cx),
             _ => {}
         }
     }
