@@ -1,8 +1,17 @@
 //! The policies of a route: what is checked, limited, kept or changed of its calls.
 
+pub use crate::file::policies::{Cors, CorsList, FrameOptions, Hsts, IpLists, SecurityHeaders};
+
 /// The policies that a route has configured. They run in the order of the gateway, not of the file.
 ///
 /// One field for each, an `Option` named like its table in the file: `[routes.NAME]`. The file type and the checked
 /// type of a policy are together in `file/policies/NAME.rs`.
 #[derive(Clone, Debug, Default)]
-pub struct Policies {}
+pub struct Policies {
+    /// Networks that may call, and that may not.
+    pub ip: Option<IpLists>,
+    /// Pages of other origins that may call.
+    pub cors: Option<Cors>,
+    /// Fields that make browsers careful.
+    pub security_headers: Option<SecurityHeaders>,
+}

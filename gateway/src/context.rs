@@ -74,6 +74,8 @@ pub struct CallContext {
     pub principal: OnceCell<Arc<Principal>>,
     /// The route it has found, by index; none before that, and for a call from a site.
     pub route: Cell<Option<usize>>,
+    /// What the client asked, where a policy needs it to shape the reply.
+    pub request: OnceCell<Box<CallHead>>,
     /// Its place among the open calls of the worker, see [`OpenCalls::enter`](crate::calls::OpenCalls::enter).
     pub place: Cell<Option<usize>>,
 }
@@ -135,6 +137,7 @@ impl CallContext {
             asked: Asked::of(head),
             principal: OnceCell::new(),
             route: Cell::new(None),
+            request: OnceCell::new(),
             place: Cell::default(),
         });
         worker.calls.enter(&context);

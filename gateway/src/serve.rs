@@ -65,11 +65,14 @@ async fn answer(mut call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError
         // For a call from a site the named export is the route: host and path never choose it there.
         Caller::Site { identity, export, .. } => world.exported(export, identity)?,
         Caller::Client { .. } => {
-            let found = world
-                .snapshot
-                .routes
-                .find(&call.head)
-                .map_err(|missed| dispatch::missed(&missed, &call.head))?;
+            let found = match policy::cors::route_of_preflight(&world.snapshot, &call.head) {
+                Some(found) => found,
+                None => world
+                    .snapshot
+                    .routes
+                    .find(&call.head)
+                    .map_err(|missed| dispatch::missed(&missed, &call.head))?,
+            };
             cx.record.borrow_mut().routed(found.index);
             cx.route.set(Some(found.index));
             let (way, target) = world.way(&found, &call.head)?;

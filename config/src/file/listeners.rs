@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::policies::IpFile;
 use super::value::{Kind, PathText, all, bind, name, optional, required_path};
 use crate::model::{CertificateFiles, Cidr, Listener, ListenerTls};
 use crate::path::KeyPath;
@@ -23,6 +24,8 @@ pub(super) struct ListenerFile {
     tls: Option<ListenerTlsFile>,
     /// Networks of clients that may state addresses in `x-forwarded-for`, e.g. `10.0.0.0/8`.
     trusted_proxies: Option<Vec<String>>,
+    /// Networks that may connect, and that may not.
+    ip: Option<IpFile>,
     /// Whether WebSockets are accepted. Default: true.
     websocket: Option<bool>,
 }
@@ -68,11 +71,21 @@ impl ListenerFile {
         let trusted_proxies = all(self.trusted_proxies, &at.key("trusted_proxies"), |text, at| {
             cidr(&text, at, problems)
         });
+        let ip = optional(self.ip, |ip| {
+            let at = at.key("ip");
+            let lists = ip.parse(&at, problems)?;
+            if lists.dry_run {
+                problems.add(&at.key("dry_run"), "has no effect on a listener");
+                return None;
+            }
+            Some(lists)
+        });
         Some(Listener {
             name: name?,
             bind: bind?,
             tls: tls?,
             trusted_proxies: trusted_proxies?,
+            ip: ip?,
             websocket: self.websocket.unwrap_or(true),
         })
     }
@@ -128,7 +141,7 @@ impl CertificateFile {
 }
 
 /// `10.0.0.0/8`, or an address alone.
-fn cidr(text: &str, at: &KeyPath, problems: &mut Problems) -> Option<Cidr> {
+pub(super) fn cidr(text: &str, at: &KeyPath, problems: &mut Problems) -> Option<Cidr> {
     let (address, prefix) = match text.split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),
         None => (text, None),

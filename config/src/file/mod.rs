@@ -9,7 +9,7 @@ mod health;
 mod limits;
 mod listeners;
 mod matching;
-mod policies;
+pub(crate) mod policies;
 mod routes;
 mod services;
 mod site;

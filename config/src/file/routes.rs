@@ -9,11 +9,11 @@ use serde::Deserialize;
 use super::Known;
 use super::destination::{FixedFile, RedirectFile, ToFile, template, to};
 use super::matching::{MatchFile, prefix};
+use super::policies::{CorsFile, IpFile, PoliciesFile, SecurityHeadersFile};
 use super::services::{LONGEST, RetryFile};
 use super::value::{all, is_host, name, optional};
 use crate::model::{Destination, Match, Name, PathMatch, Rewrite, Route, Segment};
 use crate::path::KeyPath;
-use crate::policies::Policies;
 use crate::problems::Problems;
 use crate::units::{DurationText, SizeText, brief};
 
@@ -44,6 +44,12 @@ pub(super) struct RouteFile {
     retry: Option<RetryFile>,
     /// Largest request body. Default: `limits.body`.
     max_body: Option<SizeText>,
+    /// Networks of clients that may call, and that may not.
+    ip: Option<IpFile>,
+    /// Pages of other origins that may call.
+    cors: Option<CorsFile>,
+    /// Reply fields that make browsers careful; `{}` for the usual ones.
+    security_headers: Option<SecurityHeadersFile>,
 }
 
 /// Route names in use, for those that have to be made.
@@ -159,6 +165,12 @@ impl RouteFile {
         let max_body = optional(self.max_body, |size| {
             size.parse(&at.key("max_body"), &(0..=1 << 40), problems)
         });
+        let policies = PoliciesFile {
+            ip: self.ip,
+            cors: self.cors,
+            security_headers: self.security_headers,
+        };
+        let policies = policies.parse(at, problems);
         Some(Route {
             name: name?,
             matches: matches?,
@@ -168,7 +180,7 @@ impl RouteFile {
             timeout: timeout?,
             retry: retry?,
             max_body: max_body?,
-            policies: Policies::default(),
+            policies: policies?,
         })
     }
 }
@@ -218,7 +230,7 @@ fn below(path: &str, prefix: &str) -> bool {
 }
 
 /// `https://app.acme.example`, or `*.acme.example`.
-fn origin(text: String, at: &KeyPath, problems: &mut Problems) -> Option<String> {
+pub(super) fn origin(text: String, at: &KeyPath, problems: &mut Problems) -> Option<String> {
     let lower = text.to_ascii_lowercase();
     let good = match lower.strip_prefix("*.") {
         Some(suffix) => is_host(suffix) && suffix.parse::<std::net::IpAddr>().is_err(),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::Name;
+use crate::policies::IpLists;
 
 /// `[[listeners]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
     /// Clients that may state addresses in `x-forwarded-for` and the like.
     pub trusted_proxies: Vec<Cidr>,
+    /// Networks that may connect, and that may not.
+    pub ip: Option<IpLists>,
     /// Whether RFC 8441 and RFC 6455 upgrades are accepted at all. Default: true.
     pub websocket: bool,
 }

@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::drain::{Guard, Stage};
+use crate::policy;
 use crate::snapshot::Snapshot;
 use crate::worker::{Permit, Worker};
 
@@ -51,23 +52,33 @@ pub struct Listening {
 struct Settings {
     name: Rc<str>,
     tls: Option<Arc<rustls::ServerConfig>>,
+    /// Networks that may connect, and that may not.
+    ip: Option<Rc<config::IpLists>>,
+}
+
+impl Settings {
+    fn of(name: &str, snapshot: &Snapshot) -> Self {
+        let mut listeners = snapshot.config.listeners.iter();
+        let own = listeners.find(|listener| *listener.name == *name);
+        Self {
+            name: Rc::from(name),
+            tls: snapshot.listener_tls.get(name).cloned(),
+            ip: own.and_then(|own| own.ip.clone()).map(Rc::new),
+        }
+    }
 }
 
 impl Listening {
     /// On a bound address, as the listener of this name.
     pub fn new(address: SocketAddr, name: &str, snapshot: &Snapshot) -> Self {
-        let settings = Settings {
-            name: Rc::from(name),
-            tls: snapshot.listener_tls.get(name).cloned(),
-        };
         Self {
             address,
-            now: RefCell::new(settings),
+            now: RefCell::new(Settings::of(name, snapshot)),
         }
     }
 
-    /// Takes the TLS of a new configuration over. A listener that it does not have keeps what it had: what is still
-    /// in its accept queue must not be served in clear text.
+    /// Takes a new configuration over. A listener that it does not have keeps what it had: what is still in its accept
+    /// queue must not be served in clear text, nor to anybody.
     pub fn renew(&self, snapshot: &Snapshot) {
         let now = &mut *self.now.borrow_mut();
         if snapshot
@@ -76,7 +87,7 @@ impl Listening {
             .iter()
             .any(|listener| *listener.name == *now.name)
         {
-            now.tls = snapshot.listener_tls.get(&*now.name).cloned();
+            *now = Settings::of(&now.name, snapshot);
         }
     }
 
@@ -141,7 +152,7 @@ fn is_of_connection(error: &std::io::Error) -> bool {
 }
 
 fn admit(stream: TcpStream, peer: SocketAddr, listening: &Listening, worker: &Rc<Worker>, guard: &Guard) {
-    let Settings { name, tls } = listening.now.borrow().clone();
+    let Settings { name, tls, ip } = listening.now.borrow().clone();
     let origin = Origin { listener: name, peer };
     let limit = worker.world().snapshot.config.limits.connections;
     let Some(permit) = Permit::take(&worker.shared, |shared| &shared.connections, limit) else {
@@ -149,6 +160,14 @@ fn admit(stream: TcpStream, peer: SocketAddr, listening: &Listening, worker: &Rc
         tracing::warn!(listener = %origin.listener, limit, "connection refused: too many are open");
         return;
     };
+    if let Some(lists) = ip
+        && !policy::ip::may_come(&lists, peer.ip())
+    {
+        let refused = &worker.observer.shared().metrics.connections_refused;
+        refused.with(&[&origin.listener, "ip"]).inc();
+        tracing::debug!(client = %peer, listener = %origin.listener, "connection refused by its address");
+        return;
+    }
     let open = worker.observer.shared().metrics.connections.with(&[&origin.listener]);
     open.inc();
     let (worker, guard) = (Rc::clone(worker), guard.clone());

@@ -5,8 +5,16 @@
 //! somebody says [`Admit::Later`].
 
 mod body_size;
+pub mod cors;
+pub mod ip;
 mod loop_guard;
 mod origins;
+mod security_headers;
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::pin::Pin;
@@ -14,9 +22,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use causeway_config as config;
+use causeway_protocols::{Fields, name};
 
 pub use self::body_size::max_body;
+use self::cors::Cors;
+use self::ip::Ip;
 use self::origins::Origins;
+use self::security_headers::SecurityHeaders;
 use crate::call::{Call, Reply};
 use crate::context::{CallContext, Caller};
 use crate::dispatch::Way;
@@ -70,6 +82,11 @@ pub trait Policy: fmt::Debug + Send + Sync {
     fn shape<'a>(&'a self, _reply: &'a mut Reply, _cx: &'a Rc<CallContext>) -> Shape<'a> {
         Shape::Done
     }
+
+    /// Whether shaping needs to know what the client asked: then [`CallContext::request`] has it.
+    fn needs_request(&self) -> bool {
+        false
+    }
 }
 
 /// The policies of one route.
@@ -77,6 +94,8 @@ pub trait Policy: fmt::Debug + Send + Sync {
 pub struct Policies {
     /// In the order in which they admit; they shape in the reverse order, so that the outermost has the last word.
     order: Vec<Step>,
+    /// Whether any of them needs the request to shape its reply.
+    keeps_request: bool,
 }
 
 /// What policies keep over reloads: counters, caches, fetched keys. Found again by name, never part of a snapshot.
@@ -149,10 +168,22 @@ impl Policies {
                 .with(&[&*route.name, policy.name(), mode.label()]);
             order.push(Step { policy, mode, refused });
         };
+        let configured = &route.policies;
+        // It only shapes: here it has the last word, also on refusals.
+        if let Some(headers) = &configured.security_headers {
+            add(Arc::new(SecurityHeaders::new(headers)), Mode::Enforce);
+        }
+        if let Some(ip) = &configured.ip {
+            add(Arc::new(Ip(ip.clone())), Mode::of(ip.dry_run));
+        }
+        if let Some(cors) = &configured.cors {
+            add(Arc::new(Cors::new(cors.clone())), Mode::Enforce);
+        }
         if !route.origins.is_empty() {
             add(Arc::new(Origins(route.origins.clone())), Mode::Enforce);
         }
-        Self { order }
+        let keeps_request = order.iter().any(|step| step.policy.needs_request());
+        Self { order, keeps_request }
     }
 }
 
@@ -163,6 +194,9 @@ impl Policies {
 pub async fn admit(call: &mut Call, way: &Way, cx: &Rc<CallContext>) -> Result<Option<Box<Reply>>, CallError> {
     loop_guard::check(cx)?;
     if let Some(policies) = of_route(cx) {
+        if policies.keeps_request {
+            cx.request.set(Box::new(call.head.clone())).ok();
+        }
         for step in &policies.order {
             let decided = match step.policy.admit(call, cx) {
                 Admit::Pass => continue,
@@ -203,5 +237,13 @@ fn of_route(cx: &CallContext) -> Option<&Policies> {
     match cx.caller {
         Caller::Client { .. } => cx.route.get().and_then(|route| cx.world.snapshot.policies.get(route)),
         Caller::Site { .. } => None,
+    }
+}
+
+/// Says that another value of this request field could have given another reply (RFC 9110, section 12.5.5).
+fn vary(fields: &mut Fields, on: &str) {
+    if !fields.has_token(name::VARY, on) && !fields.has_token(name::VARY, "*") {
+        // A name in lower case is always taken.
+        fields.push_known(name::VARY, on.as_bytes()).ok();
     }
 }

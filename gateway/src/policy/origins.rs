@@ -34,7 +34,7 @@ impl Policy for Origins {
 }
 
 /// `https://app.example` exactly, `*.example` as any host below it with any scheme, or a bare host.
-fn is_allowed(allowed: &str, origin: &str) -> bool {
+pub(super) fn is_allowed(allowed: &str, origin: &str) -> bool {
     if allowed == "*" {
         return true;
     }

@@ -73,6 +73,8 @@ pub struct GatewayMetrics {
     pub config_hash: Gauge,
     /// `causeway_connections{listener}`
     pub connections: Family<Level>,
+    /// `causeway_connections_refused_total{listener,reason}`
+    pub connections_refused: Family<Counter>,
     /// `causeway_discovery_lookups_total{name,result}`
     pub discovery_lookups: Family<Counter>,
     /// `causeway_discovery_endpoints{name}`
@@ -171,6 +173,11 @@ impl GatewayMetrics {
                 )
                 .with(&[]),
             connections: registry.level("causeway_connections", "Open client connections.", &["listener"]),
+            connections_refused: registry.counter(
+                "causeway_connections_refused_total",
+                "Client connections that were closed before they said anything, by why.",
+                &["listener", "reason"],
+            ),
             discovery_lookups: registry.counter(
                 "causeway_discovery_lookups_total",
                 "Look-ups of names, by how they ended.",
