@@ -14,6 +14,7 @@ pub mod name;
 pub mod plan;
 pub mod status;
 pub mod target;
+pub mod transcode;
 pub mod tunnel;
 pub mod websocket;
 
