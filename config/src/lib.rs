@@ -29,6 +29,7 @@ pub use policies::*;
 pub use problems::{ConfigProblems, Place, Problem};
 pub use schema::schema;
 pub use secret::{REDACTED, Secret};
+pub use units::Rate;
 
 use layers::Layers;
 use path::KeyPath;

@@ -1,5 +1,6 @@
 //! The policies of a route: what is checked, limited, kept or changed of its calls.
 
+pub use crate::file::policies::{Concurrency, LimitKey, RateLimit};
 pub use crate::file::policies::{Cors, CorsList, FrameOptions, Hsts, IpLists, SecurityHeaders};
 
 /// The policies that a route has configured. They run in the order of the gateway, not of the file.
@@ -14,4 +15,8 @@ pub struct Policies {
     pub cors: Option<Cors>,
     /// Fields that make browsers careful.
     pub security_headers: Option<SecurityHeaders>,
+    /// How many calls may be open at once: `[routes.concurrency]`, or several rules, all of which must agree.
+    pub concurrency: Vec<Concurrency>,
+    /// How often calls may come: `[routes.rate_limit]`, or several rules, all of which must agree.
+    pub rate_limit: Vec<RateLimit>,
 }

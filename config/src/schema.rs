@@ -243,7 +243,8 @@ impl Shape {
         {
             found.insert(path.clone());
         }
-        if types.contains("array") {
+        // A table that may be written several times has the same keys each time.
+        if types.contains("array") && names(here).is_empty() {
             self.key_at(&self.items(here), format!("{path}[]"), found);
         }
         self.keys_of(here, &path, found);

@@ -3,6 +3,7 @@
 mod bad;
 mod good;
 mod keys;
+mod policies;
 mod robust;
 
 use std::fs;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -92,6 +93,71 @@ measure!(
     PercentText,
     { "type": ["string", "integer"], "format": "percent", "pattern": "^[0-9]+%$", "minimum": 0, "maximum": 100 }
 );
+
+measure!(
+    /// A number in a span of time such as `100/1s`.
+    RateText,
+    { "type": "string", "format": "rate", "pattern": "^[0-9]+ ?([kKMG]i?)?B?/([0-9]+(ms|s|m|h)|ms|s|m|h)$" }
+);
+
+/// So many in so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many, or how many bytes.
+    pub amount: NonZeroU64,
+    /// In how long; not zero.
+    pub per: Duration,
+}
+
+impl RateText {
+    /// The rate of whole things, if it is one of at most `most` in at most `longest`.
+    pub(crate) fn parse(&self, at: &KeyPath, most: u64, longest: Duration, problems: &mut Problems) -> Option<Rate> {
+        let plain = |text: &str| {
+            text.bytes()
+                .all(|byte| byte.is_ascii_digit())
+                .then(|| text.parse().ok())?
+        };
+        self.parse_with(plain, "`100/1s`", at, most, longest, problems)
+    }
+
+    fn parse_with(
+        &self,
+        amount: impl Fn(&str) -> Option<u64>,
+        example: &str,
+        at: &KeyPath,
+        most: u64,
+        longest: Duration,
+        problems: &mut Problems,
+    ) -> Option<Rate> {
+        let hint = || format!("write how many in how long, such as {example}");
+        let Measure::Text(text) = &self.0 else {
+            problems.add_hint(at, "a rate needs a span of time", hint());
+            return None;
+        };
+        let read = text.split_once('/').and_then(|(count, per)| {
+            let per = if per.starts_with(|c: char| c.is_ascii_digit()) {
+                duration(per)?
+            } else {
+                duration(&format!("1{per}"))?
+            };
+            Some((amount(count)?, per))
+        });
+        let Some((amount, per)) = read else {
+            problems.add_hint(at, format!("`{}` is not a rate", brief(text)), hint());
+            return None;
+        };
+        let fits = amount <= most && per <= longest && !per.is_zero();
+        match NonZeroU64::new(amount).filter(|_| fits) {
+            Some(amount) => Some(Rate { amount, per }),
+            None => {
+                let least = shown(Duration::from_millis(1));
+                let longest = shown(longest);
+                problems.add(at, format!("must be 1 to {most} in {least} to {longest}"));
+                None
+            }
+        }
+    }
+}
 
 impl DurationText {
     /// The duration, if it is one within `range`.

@@ -186,6 +186,7 @@ impl App {
         let admin = gateway.administer()?;
         let gateway = Arc::new(gateway);
         telling::tell_lookups(&gateway);
+        telling::tell_limits(&gateway.shared);
         Ok(Self {
             control,
             gateway,

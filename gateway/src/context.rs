@@ -11,7 +11,9 @@ use causeway_protocols::{CallHead, Protocol};
 
 use crate::calls::Asked;
 use crate::clock::Timer;
+use crate::limits::spent::AllSpent;
 use crate::observe::Record;
+use crate::policy::Held;
 use crate::principal::Principal;
 use crate::worker::{Worker, World};
 
@@ -72,6 +74,10 @@ pub struct CallContext {
     pub asked: Asked,
     /// Who makes it, once that is proven; set once, by the policy that authenticates or by what the other site says.
     pub principal: OnceCell<Arc<Principal>>,
+    /// What counts it as open, until it ends.
+    pub held: Held,
+    /// What limits it has passed, for its reply.
+    pub spent: AllSpent,
     /// The route it has found, by index; none before that, and for a call from a site.
     pub route: Cell<Option<usize>>,
     /// What the client asked, where a policy needs it to shape the reply.
@@ -136,6 +142,8 @@ impl CallContext {
             record: RefCell::new(record),
             asked: Asked::of(head),
             principal: OnceCell::new(),
+            held: Held::default(),
+            spent: AllSpent::default(),
             route: Cell::new(None),
             request: OnceCell::new(),
             place: Cell::default(),

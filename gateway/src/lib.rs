@@ -19,6 +19,7 @@ pub mod federation;
 pub mod http1;
 pub mod http2;
 pub mod identity;
+pub mod limits;
 pub mod listen;
 pub mod memory;
 pub mod observe;

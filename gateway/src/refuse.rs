@@ -1,5 +1,9 @@
 //! Error to reply, in the client's protocol. Nothing else makes error replies.
 
+mod details;
+
+use std::time::Duration;
+
 use bytes::Bytes;
 use causeway_protocols::{End, FailureKind, Fields, Length, Protocol, ReplyHead, name};
 use http::StatusCode;
@@ -70,7 +74,7 @@ fn http(error: &CallError, trace_id: Option<&str>) -> Reply {
     put(&mut head.fields, name::CACHE_CONTROL, "no-store");
     add_fields(&mut head.fields, error);
     if let Some(after) = error.retry_after {
-        put(&mut head.fields, name::RETRY_AFTER, &after.as_secs().max(1).to_string());
+        put(&mut head.fields, name::RETRY_AFTER, &whole_seconds(after).to_string());
     }
     Reply::whole(head, Body::Bytes(body))
 }
@@ -88,8 +92,18 @@ fn grpc(error: &CallError) -> Reply {
         kind => title(kind),
     };
     put(&mut head.fields, name::GRPC_MESSAGE, &percent_encode(message));
+    if let Some(after) = error.retry_after {
+        let details = details::retry_info(error.kind.code(), message, after);
+        put(&mut head.fields, name::GRPC_STATUS_DETAILS_BIN, &details);
+        put(&mut head.fields, name::RETRY_AFTER, &whole_seconds(after).to_string());
+    }
     add_fields(&mut head.fields, error);
     Reply::whole(head, Body::Empty)
+}
+
+/// `Retry-After` has whole seconds: rounded up, so that who keeps to it comes in time, and at least one.
+fn whole_seconds(after: Duration) -> u64 {
+    (after.as_secs() + u64::from(after.subsec_nanos() > 0)).max(1)
 }
 
 /// The trailers that end a gRPC reply whose body broke.
@@ -150,5 +164,15 @@ mod tests {
             assert_eq!(status, kind.code().number().to_string());
             assert!(reply.head.fields.text(name::GRPC_MESSAGE).unwrap().is_ascii());
         }
+    }
+
+    #[test]
+    fn a_client_is_told_in_both_protocols_when_to_come_again() {
+        let error = CallError::new(FailureKind::RateLimited, "").after(Duration::from_millis(1500));
+        let reply = refuse(Protocol::Http, &error, None);
+        assert_eq!(reply.head.fields.text(name::RETRY_AFTER), Some("2"));
+        let reply = refuse(Protocol::Grpc, &error, None);
+        assert_eq!(reply.head.fields.text(name::RETRY_AFTER), Some("2"));
+        assert!(reply.head.fields.has(name::GRPC_STATUS_DETAILS_BIN));
     }
 }

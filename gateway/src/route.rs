@@ -34,6 +34,7 @@ pub use captures::Captures;
 pub use rewrite::{location, rewrite};
 pub use split::pick;
 
+pub(crate) use conditions::parameter;
 use conditions::{Conditions, Verdict};
 use host::Hosts;
 use pattern::Pattern;

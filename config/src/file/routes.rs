@@ -9,9 +9,9 @@ use serde::Deserialize;
 use super::Known;
 use super::destination::{FixedFile, RedirectFile, ToFile, template, to};
 use super::matching::{MatchFile, prefix};
-use super::policies::{CorsFile, IpFile, PoliciesFile, SecurityHeadersFile};
+use super::policies::{ConcurrencyFile, CorsFile, IpFile, PoliciesFile, RateLimitFile, SecurityHeadersFile};
 use super::services::{LONGEST, RetryFile};
-use super::value::{all, is_host, name, optional};
+use super::value::{OneOrMany, all, is_host, name, optional};
 use crate::model::{Destination, Match, Name, PathMatch, Rewrite, Route, Segment};
 use crate::path::KeyPath;
 use crate::problems::Problems;
@@ -50,6 +50,10 @@ pub(super) struct RouteFile {
     cors: Option<CorsFile>,
     /// Reply fields that make browsers careful; `{}` for the usual ones.
     security_headers: Option<SecurityHeadersFile>,
+    /// How many calls may be open at once: one rule, or `[[routes.concurrency]]` for several that must all agree.
+    concurrency: Option<OneOrMany<ConcurrencyFile>>,
+    /// How often calls may come: one rule, or `[[routes.rate_limit]]` for several that must all agree.
+    rate_limit: Option<OneOrMany<RateLimitFile>>,
 }
 
 /// Route names in use, for those that have to be made.
@@ -169,6 +173,8 @@ impl RouteFile {
             ip: self.ip,
             cors: self.cors,
             security_headers: self.security_headers,
+            rate_limit: self.rate_limit,
+            concurrency: self.concurrency,
         };
         let policies = policies.parse(at, problems);
         Some(Route {

@@ -81,6 +81,69 @@ impl<T: JsonSchema> JsonSchema for TextOr<T> {
     }
 }
 
+/// A table, or a list of such tables.
+#[derive(Clone, Debug)]
+pub(crate) enum OneOrMany<T> {
+    /// `[NAME]`
+    One(Box<T>),
+    /// `[[NAME]]`
+    Many(Vec<T>),
+}
+
+impl<T> OneOrMany<T> {
+    /// Every table with its place.
+    pub(crate) fn each(written: Option<Self>, at: &KeyPath) -> Vec<(KeyPath, T)> {
+        match written {
+            None => Vec::new(),
+            Some(Self::One(one)) => vec![(at.clone(), *one)],
+            Some(Self::Many(many)) => {
+                let many = many.into_iter().enumerate();
+                many.map(|(index, one)| (at.index(index), one)).collect()
+            }
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+    /// By hand, for the same reason as [`TextOr`].
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Forms<T> {
+            type Value = OneOrMany<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table or a list of tables")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(|one| OneOrMany::One(Box::new(one)))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(OneOrMany::Many)
+            }
+        }
+
+        deserializer.deserialize_any(Forms(PhantomData))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("OneOrMany{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<T>();
+        json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
+    }
+}
+
 /// A path, relative to the file it is written in.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(transparent)]

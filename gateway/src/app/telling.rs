@@ -1,6 +1,7 @@
 //! What a gateway tells of itself and of its calls: the parts of a start that are about telemetry.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -90,6 +91,19 @@ pub(super) fn tell_lookups(gateway: &Arc<Gateway>) {
                 .with(&[stats.name()])
                 .set(stats.endpoints() as f64);
         }
+    });
+}
+
+/// Keeps the series of limits as their counters have them.
+pub(super) fn tell_limits(shared: &Arc<Shared>) {
+    let counters = Arc::clone(&shared.policies.counters);
+    let metrics = shared.telemetry.metrics.clone();
+    let told = AtomicU64::new(0);
+    shared.telemetry.registry.before_scrape(move || {
+        metrics.limiter_keys.set(counters.keys() as f64);
+        let crowded = counters.crowded();
+        let before = told.swap(crowded, Ordering::Relaxed);
+        metrics.limiter_keys_crowded.add(crowded.saturating_sub(before));
     });
 }
 

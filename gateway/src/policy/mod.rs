@@ -5,10 +5,12 @@
 //! somebody says [`Admit::Later`].
 
 mod body_size;
+mod concurrency;
 pub mod cors;
 pub mod ip;
 mod loop_guard;
 mod origins;
+mod rate_limit;
 mod security_headers;
 
 #[cfg(test)]
@@ -25,14 +27,19 @@ use causeway_config as config;
 use causeway_protocols::{Fields, name};
 
 pub use self::body_size::max_body;
+use self::concurrency::Concurrency;
+pub use self::concurrency::Held;
 use self::cors::Cors;
 use self::ip::Ip;
 use self::origins::Origins;
+use self::rate_limit::RateLimit;
 use self::security_headers::SecurityHeaders;
 use crate::call::{Call, Reply};
 use crate::context::{CallContext, Caller};
 use crate::dispatch::Way;
 use crate::error::CallError;
+use crate::limits::Counters;
+use crate::limits::holds::Holds;
 use crate::snapshot::{BuildError, Kept};
 use crate::telemetry::metrics::Counter;
 
@@ -100,7 +107,12 @@ pub struct Policies {
 
 /// What policies keep over reloads: counters, caches, fetched keys. Found again by name, never part of a snapshot.
 #[derive(Debug, Default)]
-pub struct State {}
+pub struct State {
+    /// What was spent of rate limits.
+    pub counters: Arc<Counters>,
+    /// Open calls that are counted.
+    pub holds: Arc<Holds>,
+}
 
 /// What is done with a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,6 +193,16 @@ impl Policies {
         }
         if !route.origins.is_empty() {
             add(Arc::new(Origins(route.origins.clone())), Mode::Enforce);
+        }
+        for rule in &route.policies.rate_limit {
+            let counters = &kept.policies.counters;
+            add(Arc::new(RateLimit::new(route, rule, counters)), Mode::of(rule.dry_run));
+        }
+        for rule in &route.policies.concurrency {
+            add(
+                Arc::new(Concurrency::new(route, rule, kept.policies)),
+                Mode::of(rule.dry_run),
+            );
         }
         let keeps_request = order.iter().any(|step| step.policy.needs_request());
         Self { order, keeps_request }

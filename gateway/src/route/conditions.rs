@@ -1,5 +1,7 @@
 //! The conditions of a route beside host and path.
 
+use std::borrow::Cow;
+
 use causeway_config::{Match, PathMatch, Protocol as Spoken, ValueMatch};
 use causeway_protocols::{CallHead, FieldName, NameId, Protocol};
 use regex::Regex;
@@ -128,6 +130,20 @@ fn has_parameter(query: &str, name: &str, value: &ValueMatch) -> bool {
                 }
                 ValueMatch::Regex(regex) => matches_whole(regex, text),
             }
+    })
+}
+
+/// The first parameter of this name, decoded.
+pub(crate) fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, [u8]>> {
+    query.split('&').find_map(|pair| {
+        let (key, text) = pair.split_once('=').unwrap_or((pair, ""));
+        decoded(key).eq(name.bytes()).then(|| {
+            if text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+                Cow::Owned(decoded(text).collect())
+            } else {
+                Cow::Borrowed(text.as_bytes())
+            }
+        })
     })
 }
 

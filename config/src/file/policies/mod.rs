@@ -1,18 +1,27 @@
 //! The policies of a route, one file each: the table as written, and the checked type it is made into.
 
+mod concurrency;
 mod cors;
 mod ip;
+mod key;
+mod rate_limit;
+mod rules;
 mod security_headers;
 
+pub use concurrency::Concurrency;
 pub use cors::{Cors, CorsList};
 pub use ip::IpLists;
+pub use key::LimitKey;
+pub use rate_limit::RateLimit;
 pub use security_headers::{FrameOptions, Hsts, SecurityHeaders};
 
+pub(super) use concurrency::ConcurrencyFile;
 pub(super) use cors::CorsFile;
 pub(super) use ip::IpFile;
+pub(super) use rate_limit::RateLimitFile;
 pub(super) use security_headers::SecurityHeadersFile;
 
-use super::value::optional;
+use super::value::{OneOrMany, optional};
 use crate::path::KeyPath;
 use crate::policies::Policies;
 use crate::problems::Problems;
@@ -23,6 +32,8 @@ pub(super) struct PoliciesFile {
     pub(super) ip: Option<IpFile>,
     pub(super) cors: Option<CorsFile>,
     pub(super) security_headers: Option<SecurityHeadersFile>,
+    pub(super) rate_limit: Option<OneOrMany<RateLimitFile>>,
+    pub(super) concurrency: Option<OneOrMany<ConcurrencyFile>>,
 }
 
 impl PoliciesFile {
@@ -33,10 +44,14 @@ impl PoliciesFile {
         let security_headers = optional(self.security_headers, |headers| {
             headers.parse(&at.key("security_headers"), problems)
         });
+        let rate_limit = rate_limit::parse(self.rate_limit, &at.key("rate_limit"), problems);
+        let concurrency = concurrency::parse(self.concurrency, &at.key("concurrency"), problems);
         Some(Policies {
             ip: ip?,
             cors: cors?,
             security_headers: security_headers?,
+            rate_limit: rate_limit?,
+            concurrency: concurrency?,
         })
     }
 }

@@ -83,6 +83,10 @@ pub struct GatewayMetrics {
     pub limit_hit: Family<Counter>,
     /// `causeway_policy_refusals_total{route,policy,mode}`: `enforce`, or `dry_run` for calls that went on.
     pub policy_refusals: Family<Counter>,
+    /// `causeway_limiter_keys`: keys that rate limits count by now.
+    pub limiter_keys: Gauge,
+    /// `causeway_limiter_keys_crowded_total`: calls whose key found no room, and shared a bucket.
+    pub limiter_keys_crowded: Counter,
     failures: [Counter; FAILURES],
     calls: Family<Counter>,
     durations: Family<Histogram>,
@@ -194,6 +198,16 @@ impl GatewayMetrics {
                 "Calls that a policy refused, or would have refused but for `dry_run`.",
                 &["route", "policy", "mode"],
             ),
+            limiter_keys: registry
+                .gauge("causeway_limiter_keys", "Keys that rate limits count.", &[])
+                .with(&[]),
+            limiter_keys_crowded: registry
+                .counter(
+                    "causeway_limiter_keys_crowded_total",
+                    "Calls whose key found no room among those that are counted, and shared a bucket.",
+                    &[],
+                )
+                .with(&[]),
             failures: by_kind,
             calls: registry.counter(
                 "causeway_calls_total",

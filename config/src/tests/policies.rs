@@ -1,0 +1,108 @@
+//! The policies of routes: what loads, and in which words a mistake is told.
+
+use std::time::Duration;
+
+use super::*;
+use crate::LimitKey;
+
+/// A route with these lines in it.
+fn route(lines: &str) -> String {
+    format!("[[routes]]\nfixed = {{}}\n{lines}\n")
+}
+
+#[test]
+fn a_rate_limit_may_be_one_rule_or_several() {
+    let one = load_with_route("[routes.rate_limit]\nrate = '100/s'");
+    let [rule] = &one.routes[0].policies.rate_limit[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (&*rule.name, rule.burst, rule.cost, rule.fields),
+        ("default", 100, 1, true)
+    );
+    assert_eq!((rule.rate.amount.get(), rule.rate.per), (100, Duration::from_secs(1)));
+    assert_eq!(rule.key, LimitKey::Address { ipv6_prefix: 64 });
+
+    let several = load_with_route(
+        "[[routes.rate_limit]]\nrate = '5/1m30s'\nkey = { header = 'X-Key' }\nburst = 7\ncost = 7\n\
+         [[routes.rate_limit]]\nrate = '1/250ms'\nipv6_prefix = 48\ndry_run = true\nfields = false\n",
+    );
+    let [first, second] = &several.routes[0].policies.rate_limit[..] else {
+        panic!()
+    };
+    assert_eq!(first.key, LimitKey::Header("x-key".to_owned()));
+    assert_eq!(
+        (first.burst, first.cost, first.rate.per),
+        (7, 7, Duration::from_secs(90))
+    );
+    assert_eq!(second.key, LimitKey::Address { ipv6_prefix: 48 });
+    assert_eq!(
+        (&*second.name, second.dry_run, second.fields),
+        ("default-2", true, false)
+    );
+}
+
+#[test]
+fn a_concurrency_limit_needs_a_number() {
+    let config = load_with_route("[routes.concurrency]\ncalls = 3\nkey = 'site'");
+    let [rule] = &config.routes[0].policies.concurrency[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (&*rule.name, rule.calls.get(), &rule.key),
+        ("default", 3, &LimitKey::Site)
+    );
+    for (lines, wanted) in [
+        ("", "concurrency.calls: is missing"),
+        ("calls = 0", "concurrency.calls: must be between 1 and 1000000"),
+        ("calls = 1\nkey = 7", "concurrency.key: must be a string or a table"),
+    ] {
+        let told = told(&route(&format!("[routes.concurrency]\n{lines}")));
+        assert!(told.contains(wanted), "{lines}: {told}");
+    }
+}
+
+fn load_with_route(lines: &str) -> Config {
+    crate::load_str("c.toml", &format!("{LEAST}{}", route(lines))).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+#[test]
+fn mistakes_in_a_rate_limit_are_told_at_their_key() {
+    #[rustfmt::skip]
+    let table = [
+        ("", "rate_limit.rate: is missing"),
+        ("rate = '100'", "rate_limit.rate: `100` is not a rate"),
+        ("rate = '1/0s'", "rate_limit.rate: must be 1 to 1000000000 in 1ms to 24h"),
+        ("rate = '0/1s'", "rate_limit.rate: must be 1 to"),
+        ("rate = '1/25h'", "rate_limit.rate: must be 1 to"),
+        ("rate = '1KiB/1s'", "rate_limit.rate: `1KiB/1s` is not a rate"),
+        ("rate = '-1/1s'", "rate_limit.rate: `-1/1s` is not a rate"),
+        ("rate = 5", "rate_limit.rate: a rate needs a span of time"),
+        ("rate = '5/s'\ncost = 6", "rate_limit.cost: is more than `burst`"),
+        ("rate = '5/s'\nburst = 0", "rate_limit.burst: must be between 1 and 1000000000"),
+        ("rate = '5/s'\nkey = 'adress'", "rate_limit.key: must be one of `address`, `identity`, `plan`, `route`, `site`"),
+        ("rate = '5/s'\nkey = {}", "rate_limit.key: must name one thing to count by"),
+        ("rate = '5/s'\nkey = { header = 'a b' }", "rate_limit.key.header: `a b` is not the name of a header field"),
+        ("rate = '5/s'\nkey = { cookie = '' }", "rate_limit.key.cookie: must have 1 to 255 characters"),
+        ("rate = '5/s'\nkey = 'route'\nipv6_prefix = 56", "rate_limit.ipv6_prefix: has no effect"),
+        ("rate = '5/s'\nipv6_prefix = 16", "rate_limit.ipv6_prefix: must be between 32 and 128"),
+        ("rate = '5/s'\nrat = 1", "rate_limit.rat: unknown key"),
+    ];
+    for (lines, wanted) in table {
+        let told = told(&route(&format!("[routes.rate_limit]\n{lines}")));
+        assert!(told.starts_with("configuration has 1 problem\n"), "{lines}: {told}");
+        assert!(told.contains(wanted), "{lines}: {told}");
+    }
+    let twice = told(&route(
+        "[[routes.rate_limit]]\nrate = '1/s'\n[[routes.rate_limit]]\nrate = '1/s'\nname = 'default'",
+    ));
+    assert!(
+        twice.contains("rate_limit[1].name: `default` is already the name of a rule here"),
+        "{twice}"
+    );
+    let wrong = told(&route("rate_limit = 5"));
+    assert!(
+        wrong.contains("rate_limit: must be a table or a list of tables"),
+        "{wrong}"
+    );
+}
