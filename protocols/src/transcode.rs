@@ -21,8 +21,10 @@ mod load;
 mod method;
 mod names;
 mod number;
+mod reverse;
 mod rule;
 mod schema;
+pub mod status_json;
 mod template;
 mod text;
 mod to_json;
@@ -36,6 +38,7 @@ pub use error::{Place, SchemaError, TranscodeError};
 pub use found::{BodyRule, Found, ReplyContent};
 pub use load::{WELL_KNOWN, compile};
 pub use method::{Method, Plan, Shape};
+pub use reverse::{HttpBody, HttpCall};
 pub use schema::Schema;
 pub use trie::Missed;
 

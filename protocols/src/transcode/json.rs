@@ -309,6 +309,14 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// The text of the next value, which is read all the same.
+    pub(super) fn text(&mut self) -> Result<&'a [u8], TranscodeError> {
+        self.space();
+        let start = self.at;
+        self.skip()?;
+        Ok(&self.text[start..self.at])
+    }
+
     /// Checks that nothing follows but space.
     pub(super) fn finish(&mut self) -> Result<(), TranscodeError> {
         match self.byte() {

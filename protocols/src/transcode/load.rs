@@ -77,9 +77,16 @@ pub fn compile(files: &[(String, String)]) -> Result<Vec<u8>, SchemaError> {
     for (name, _) in files {
         compiler
             .open_file(name)
-            .map_err(|error| SchemaError::Compile(format!("{error:?}")))?;
+            .map_err(|error| SchemaError::Compile(told(name, &error)))?;
     }
     Ok(compiler.encode_file_descriptor_set())
+}
+
+/// The mistake with file, line and column; some have only the file.
+fn told(name: &str, error: &protox::Error) -> String {
+    let file = error.file().unwrap_or(name);
+    let text = format!("{error:?}");
+    if text.starts_with(file) { text } else { format!("{file}: {text}") }
 }
 
 fn compiler(texts: HashMap<String, String>) -> protox::Compiler {

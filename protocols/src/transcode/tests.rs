@@ -5,7 +5,10 @@ use std::sync::{Arc, LazyLock};
 use super::*;
 
 mod content;
+mod oracle;
+mod paths;
 mod rules;
+mod schemas;
 
 fn schema(files: &[(&str, &str)]) -> Result<Schema, SchemaError> {
     let files: Vec<_> = files

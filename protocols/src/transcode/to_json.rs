@@ -83,6 +83,11 @@ pub(super) fn field(
     })
 }
 
+/// Appends the JSON of one value.
+pub(super) fn value(types: &Types, kind: Kind, raw: Raw<'_>, out: &mut Vec<u8>) -> Result<(), TranscodeError> {
+    ToJson::write(types, &[], out, |writer| writer.value(kind, raw, Active::NOTHING))
+}
+
 impl<'a> ToJson<'a> {
     fn write(
         types: &'a Types,

@@ -185,3 +185,74 @@ fn t1_rules_that_do_not_fit_their_method_are_refused_with_the_reason() {
     );
     assert!(with_rule("get: \"/{inside.inside.a}\"").is_ok());
 }
+
+/// The HTTP request of a request message.
+fn call(name: &str, json: &str) -> Result<String, String> {
+    let method = method(name);
+    let mut proto = Vec::new();
+    method.request_from_json(json.as_bytes(), &mut proto).unwrap();
+    let call = method.to_http(&proto).map_err(|error| error.to_string())?;
+    let body = call.body.map_or_else(String::new, |body| {
+        format!(" {}: {}", body.content_type, String::from_utf8_lossy(&body.data))
+    });
+    Ok(format!("{} {}{body}", call.method, call.path_and_query))
+}
+
+#[test]
+fn a_message_becomes_the_request_of_its_rule() {
+    #[rustfmt::skip]
+    let table = [
+        ("GetBook", r#"{"name":"shelves/1/books/a b%2Fc","revision":7,"all":true}"#, "GET /v1/shelves/1/books/a%20b%2Fc?revision=7&all=true"),
+        ("ListBooks", r#"{"parent":"shelves/1","tags":["a","b&c"],"author":{"firstName":"X","pupilOf":{"lastName":"é"}},"years":[1,2],"archived":false,"least":"0","since":"2026-01-01T00:00:00Z","token":"+/8=","order":"OLDEST_FIRST"}"#,
+            "GET /v1/shelves/1/books?tags=a&tags=b%26c&author.firstName=X&author.pupilOf.lastName=%C3%A9&since=2026-01-01T00%3A00%3A00Z&least=0&order=OLDEST_FIRST&years=1&years=2&token=%2B%2F8%3D&archived=false"),
+        ("StreamBooks", r#"{"parent":"shelves/1"}"#, "GET /v1/shelves/1/books:stream"),
+        ("CreateBook", r#"{"shelf":"a/b","book":{"title":"T"},"requestId":"r"}"#, r#"POST /v1/shelves/a%2Fb/books?requestId=r application/json: {"title":"T"}"#),
+        ("UpdateBook", r#"{"book":{"name":"shelves/1/books/2","title":"T"}}"#, r#"PATCH /v1/shelves/1/books/2 application/json: {"title":"T"}"#),
+        ("MoveBook", r#"{"name":"shelves/1/books/2","shelf":"s"}"#, r#"POST /v1/shelves/1/books/2:move application/json: {"shelf":"s"}"#),
+        ("DeleteBook", r#"{"name":"shelves/a/b/c"}"#, "DELETE /v1/shelves/a/b/c"),
+        ("Anything", r#"{"name":"x/y"}"#, "GET /v1/anything/x/y"),
+        ("Head", r#"{"name":"x"}"#, "HEAD /v1/heads/x"),
+        ("Plain", r#"{"title":"T"}"#, r#"POST /library.v1.Library/Plain application/json: {"title":"T"}"#),
+        ("Put", r#"{"name":"f","file":{"contentType":"text/plain","data":"aGk="},"note":"n"}"#, "PUT /v1/files/f?note=n text/plain: hi"),
+        ("Echo", r#"{"contentType":"text/plain","data":"aGk="}"#, "POST /v1/echo text/plain: hi"),
+    ];
+    for (name, json, request) in table {
+        assert_eq!(call(name, json).as_deref(), Ok(request), "{name}");
+    }
+}
+
+#[test]
+fn a_message_that_does_not_fit_its_rule_is_refused_with_the_field() {
+    #[rustfmt::skip]
+    let table = [
+        ("GetBook", r#"{"name":"books/2"}"#, "name: the value does not fit"), ("GetBook", "{}", "name: an empty value"),
+        ("GetBook", r#"{"name":"shelves/../books/2"}"#, "name: `.` and `..`"), ("DeleteBook", r#"{"name":"shelves/a/.."}"#, "name: `.` and `..`"),
+        ("ListBooks", r#"{"parent":"shelves/1","labels":{"a":"b"}}"#, "labels: a map"), ("ListBooks", r#"{"parent":"shelves/1","more":{"a":1}}"#, "more: a message"),
+    ];
+    for (name, json, reason) in table {
+        let error = call(name, json).unwrap_err();
+        assert!(error.contains(reason), "{name}: {error}");
+    }
+}
+
+#[test]
+fn an_answer_becomes_the_reply_message() {
+    #[rustfmt::skip]
+    let table = [
+        ("GetBook", r#"{"title":"T"}"#, r#"{"title":"T"}"#), ("GetBook", "", "{}"), ("UnwrapBook", r#"{"title":"T"}"#, r#"{"book":{"title":"T"}}"#),
+        ("StreamBooks", r#""T""#, r#"{"title":"T"}"#), ("Put", "hi", r#"{"contentType":"text/x","data":"aGk="}"#),
+    ];
+    for (name, answer, reply) in table {
+        let (mut proto, mut json) = (Vec::new(), Vec::new());
+        method(name)
+            .from_http_reply("text/x", answer.as_bytes(), &mut proto)
+            .unwrap();
+        method(name).reply_to_json(&proto, &mut json).unwrap();
+        assert_eq!(String::from_utf8(json).unwrap(), reply, "{name}");
+    }
+    assert!(
+        method("GetBook")
+            .from_http_reply("text/html", b"<html>", &mut Vec::new())
+            .is_err()
+    );
+}
