@@ -246,7 +246,7 @@ async fn try_endpoint(
     };
     let plan = Plan::choose(head.protocol, backend, Needs::Heads)
         .map_err(|error| CallError::new(FailureKind::Untranslatable, error.to_string()))?;
-    let lease = service.pick(tried, cx)?;
+    let lease = service.pick(tried, head, cx)?;
     let endpoint = Rc::clone(lease.endpoint());
     tried.push(endpoint.key);
     cx.record.borrow_mut().at_endpoint(spec, endpoint.address, plan.rung);

@@ -1,11 +1,14 @@
 //! A service as one worker sees it: its endpoints, how one is picked, and the connections to them.
 
 pub mod balance;
+pub mod breaker;
 pub mod connect;
 pub mod endpoint;
+pub mod hash;
 pub mod health;
 pub mod http1;
 pub mod keeper;
+pub mod latency;
 pub mod lease;
 pub mod metrics;
 pub mod outlier;
@@ -15,11 +18,13 @@ pub mod state;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use causeway_config as config;
-use causeway_protocols::{Authority, FailureKind};
+use causeway_protocols::{Authority, CallHead, FailureKind};
 
-use self::balance::{Balancer, EndpointSet, Shape};
+use self::balance::{Ask, Balancer, EndpointSet, Shape};
+use self::breaker::{Counted, Permit};
 use self::endpoint::Endpoint;
 use self::lease::Lease;
 use self::state::ServiceState;
@@ -55,6 +60,10 @@ pub struct Service {
     generation: Cell<u64>,
     /// The changes of health that are taken over.
     seen: Cell<u64>,
+    /// When shares that grow are looked at next, in milliseconds of the gateway; none grow: never.
+    growing: Cell<Option<u64>>,
+    /// Shares of the tiers, where one hands on what it lacks and some tier does.
+    spread: RefCell<Vec<(u16, u32)>>,
     /// Calls since the service was made, and retries among them: the retry budget.
     calls: Cell<u32>,
     retries: Cell<u32>,
@@ -73,6 +82,8 @@ impl Service {
             balancer,
             generation: Cell::new(0),
             seen: Cell::new(0),
+            growing: Cell::new(None),
+            spread: RefCell::default(),
             calls: Cell::new(0),
             retries: Cell::new(0),
         };
@@ -90,6 +101,7 @@ impl Service {
                 && now.timeouts == then.timeouts
                 && now.max_connections == then.max_connections
                 && now.max_pending == then.max_pending
+                && now.breaker == then.breaker
         };
         if same_wire {
             service.rebuild(&before.endpoints.borrow().clone());
@@ -114,7 +126,9 @@ impl Service {
             *self.answer.borrow_mut() = latest;
             let before = self.endpoints.borrow().clone();
             self.rebuild(&before);
-        } else if self.spec.state.changes() != self.seen.get() {
+        } else if self.spec.state.changes() != self.seen.get()
+            || self.growing.get().is_some_and(|next| self.spec.state.now() >= next)
+        {
             self.look();
         }
     }
@@ -130,6 +144,52 @@ impl Service {
         for endpoint in endpoints.iter() {
             endpoint.usable.set(panic || endpoint.state().is_usable());
         }
+        if let Some(full) = self.spec.config.spill_over {
+            let usable = endpoints
+                .iter()
+                .map(|endpoint| (endpoint.priority.get(), endpoint.weight.get(), endpoint.usable.get()));
+            let spread = health::spread(usable, full);
+            let spills = spread.first().is_some_and(|(_, share)| *share < health::WHOLE);
+            *self.spread.borrow_mut() = if spills { spread } else { Vec::new() };
+        }
+        if let Some(slow_start) = self.spec.config.slow_start {
+            self.grow(&endpoints, slow_start);
+        }
+    }
+
+    /// Gives endpoints that became usable not long ago the share that they have by now.
+    fn grow(&self, endpoints: &[Rc<Endpoint>], slow_start: Duration) {
+        /// Steps of a share on its way.
+        const STEPS: u32 = 20;
+        let now = self.spec.state.now();
+        let (mut changed, mut growing) = (false, false);
+        for endpoint in endpoints {
+            let since = Duration::from_millis(now.saturating_sub(endpoint.state().usable_since()));
+            let percent = health::ramp(since, slow_start);
+            changed |= endpoint.percent.replace(percent) != percent;
+            growing |= percent < 100;
+        }
+        if changed {
+            self.generation.set(self.generation.get() + 1);
+        }
+        let step = u64::try_from((slow_start / STEPS).as_millis()).unwrap_or(u64::MAX / 2);
+        self.growing.set(growing.then_some(now + step.max(50)));
+    }
+
+    /// The tier that the next call asks first, where it is not the lowest.
+    fn tier(&self) -> Option<u16> {
+        let spread = self.spread.borrow();
+        if spread.is_empty() {
+            return None;
+        }
+        let mut point = rand::random_range(0..health::WHOLE);
+        for (priority, share) in spread.iter() {
+            if point < *share {
+                return Some(*priority);
+            }
+            point -= share;
+        }
+        None
     }
 
     /// Makes the endpoints of the current answer, keeping those of `before` that are still in it.
@@ -160,21 +220,44 @@ impl Service {
     /// Picks an endpoint for one attempt, avoiding those that were tried.
     ///
     /// # Errors
-    /// [`FailureKind::NoEndpoint`] when there is none.
-    pub fn pick(&self, tried: &[u64], cx: &Rc<CallContext>) -> Result<Lease, CallError> {
+    /// [`FailureKind::NoEndpoint`] when there is none; [`FailureKind::Breaker`] when the gateway has enough under way.
+    pub fn pick(self: &Rc<Self>, tried: &[u64], head: &CallHead, cx: &Rc<CallContext>) -> Result<Lease, CallError> {
         self.refresh();
+        let permit = match self.spec.config.breaker.max_requests {
+            None => None,
+            Some(limit) => match Permit::take(&self.spec.state, Counted::Requests, limit) {
+                Some(permit) => Some(permit),
+                None => return Err(breaker::refusal(&self.spec.state, Counted::Requests, limit)),
+            },
+        };
         let endpoints = self.endpoints.borrow().clone();
+        let balance = self.spec.config.balance;
         let set = Set {
             endpoints: &endpoints,
             generation: self.generation.get(),
+            grows: self.spec.config.slow_start.is_some(),
+            now: if balance == config::Balance::PeakEwma {
+                self.spec.state.now()
+            } else {
+                0
+            },
+        };
+        let ask = Ask {
+            tried,
+            hash: if balance == config::Balance::RingHash {
+                hash::of(&self.spec.config.hash_on, head, cx)
+            } else {
+                0
+            },
+            tier: self.tier(),
         };
         let picked = self
             .balancer
-            .pick(&set, tried)
-            .or_else(|| self.balancer.pick(&set, &[]));
+            .pick(&set, &ask)
+            .or_else(|| self.balancer.pick(&set, &Ask { tried: &[], ..ask }));
         let picked = picked.and_then(|at| endpoints.get(at)).cloned();
         match picked {
-            Some(endpoint) => Ok(Lease::new(endpoint, cx)),
+            Some(endpoint) => Ok(Lease::new(endpoint, self, permit, cx)),
             None => {
                 let detail = format!(
                     "service `{}` has no endpoint: {:?}",
@@ -207,7 +290,12 @@ impl Service {
         granted
     }
 
-    /// Closes backend connections that have been idle for too long.
+    /// As configured now, and what all workers know of it.
+    pub fn spec(&self) -> &Arc<ServiceSpec> {
+        &self.spec
+    }
+
+    /// Closes backend connections that have been idle for too long, or that others need more.
     pub fn sweep(&self) {
         for endpoint in self.endpoints.borrow().iter() {
             endpoint.sweep();
@@ -219,6 +307,10 @@ impl Service {
 struct Set<'a> {
     endpoints: &'a [Rc<Endpoint>],
     generation: u64,
+    /// Weights are in hundredths, because shares grow.
+    grows: bool,
+    /// Milliseconds of the gateway, where costs are asked for.
+    now: u64,
 }
 
 impl EndpointSet for Set<'_> {
@@ -234,7 +326,11 @@ impl EndpointSet for Set<'_> {
         let endpoint = &self.endpoints[index];
         Shape {
             key: endpoint.key,
-            weight: endpoint.weight.get(),
+            weight: if self.grows {
+                endpoint.weight.get().saturating_mul(endpoint.percent.get())
+            } else {
+                endpoint.weight.get()
+            },
             priority: endpoint.priority.get(),
         }
     }
@@ -245,5 +341,10 @@ impl EndpointSet for Set<'_> {
 
     fn in_flight(&self, index: usize) -> u32 {
         self.endpoints[index].in_flight()
+    }
+
+    fn cost(&self, index: usize) -> f32 {
+        let endpoint = &self.endpoints[index];
+        endpoint.state().latency.cost(endpoint.in_flight(), self.now)
     }
 }

@@ -8,11 +8,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Known;
+use super::balance::{BreakerFile, ChoiceFile, HashOnFile};
 use super::endpoints::DiscoverFile;
 use super::health::{HealthFile, OutlierFile};
 use super::listeners::CertificateFile;
 use super::value::{Kind, LongForm, PathText, TextOr, all, choice, is_host, name, optional, whole};
-use crate::model::{BackendTls, Balance, Export, HttpVersion, Protocol, Retry, Schema, Service, ServiceTimeouts};
+use crate::model::{BackendTls, Export, HttpVersion, Protocol, Retry, Schema, Service, ServiceTimeouts};
 use crate::path::KeyPath;
 use crate::problems::{Problems, did_you_mean};
 use crate::units::{DurationText, PercentText, brief};
@@ -46,8 +47,17 @@ pub(super) struct ServiceFile {
     /// TLS to the endpoints; leave it out for clear text, `{}` trusts the system's roots.
     tls: Option<BackendTlsFile>,
     /// How an endpoint is chosen. Default: `round-robin`.
-    #[schemars(extend("enum" = ["round-robin", "least-request", "least-connections"]))]
+    #[schemars(extend("enum" = [
+        "round-robin", "least-request", "least-connections", "peak-ewma", "ring-hash", "ip-hash",
+    ]))]
     balance: Option<String>,
+    /// `ring-hash` only: what makes calls alike: `address`, or a header, cookie, query parameter or claim. Default:
+    /// `address`.
+    hash_on: Option<HashOnFile>,
+    /// How long the share of a new or recovered endpoint grows. Default: not at all.
+    slow_start: Option<DurationText>,
+    /// Usable share of a tier below which it hands on to the next what it lacks. Default: a tier keeps all while it can.
+    spill_over: Option<PercentText>,
     /// Sites that may use it. Default: nobody.
     export_to: Option<Vec<TextOr<ExportFile>>>,
     /// `Host` sent to the backend. Default: what the client sent.
@@ -60,6 +70,8 @@ pub(super) struct ServiceFile {
     health: Option<HealthFile>,
     /// Endpoints whose calls fail are left out for a while; leave it out for never, `{}` for the defaults.
     outlier: Option<OutlierFile>,
+    /// What the gateway has under way at the service at most, over all workers and endpoints.
+    breaker: Option<BreakerFile>,
     /// Below this share of usable endpoints all are used, well or not. Default: 30%.
     panic_threshold: Option<PercentText>,
     /// Connections per worker and endpoint, 1 to 65536. Default: 256.
@@ -155,20 +167,20 @@ impl ServiceFile {
         };
         let schema = optional(self.schema, |text| schema(text, &at.key("schema"), problems));
         let tls = optional(self.tls, |tls| tls.parse(&at.key("tls"), problems));
-        let balances = [
-            ("round-robin", Balance::RoundRobin),
-            ("least-request", Balance::LeastRequest),
-            ("least-connections", Balance::LeastRequest),
-        ];
-        let balance = optional(self.balance, |text| {
-            choice(&text, &at.key("balance"), &balances, problems)
-        });
+        let choice = ChoiceFile {
+            balance: self.balance,
+            hash_on: self.hash_on,
+            slow_start: self.slow_start,
+            spill_over: self.spill_over,
+        };
+        let choice = choice.parse(at, problems);
         let export_to = exports(self.export_to, &at.key("export_to"), known, problems);
         let host = optional(self.host, |host| authority(host, &at.key("host"), problems));
         let timeouts = self.timeouts.unwrap_or_default().parse(&at.key("timeouts"), problems);
         let retry = self.retry.unwrap_or_default().parse(&at.key("retry"), problems);
         let health = optional(self.health, |health| health.parse(&at.key("health"), problems));
         let outlier = optional(self.outlier, |outlier| outlier.parse(&at.key("outlier"), problems));
+        let breaker = self.breaker.unwrap_or_default().parse(&at.key("breaker"), problems);
         let panic_threshold = match self.panic_threshold {
             Some(percent) => percent.parse(&at.key("panic_threshold"), problems),
             None => Some(30),
@@ -190,20 +202,25 @@ impl ServiceFile {
         } else {
             HttpVersion::Http1
         };
+        let choice = choice?;
         Some(Service {
             name: name?,
+            balance: choice.balance,
+            hash_on: choice.hash_on,
+            slow_start: choice.slow_start,
+            spill_over: choice.spill_over,
             protocol: protocol?,
             version: version?.unwrap_or(default),
             endpoints: endpoints?,
             schema: schema?,
             tls: tls?,
-            balance: balance?.unwrap_or(Balance::RoundRobin),
             export_to: export_to?,
             host: host?,
             timeouts: timeouts?,
             retry: retry?,
             health: health?,
             outlier: outlier?,
+            breaker: breaker?,
             panic_threshold: panic_threshold?,
             max_connections: max_connections?,
             max_pending: max_pending?,

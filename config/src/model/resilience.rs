@@ -77,6 +77,32 @@ pub struct Outlier {
     pub max_ejected_percent: u8,
 }
 
+/// `[services.breaker]`: what a gateway has under way at a service at most, over all its workers and endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Breaker {
+    /// Connections, idle ones included. None: only as `max_connections` of the service says.
+    pub max_connections: Option<u32>,
+    /// Calls that wait for a connection. None: only as `max_pending` of the service says.
+    pub max_pending: Option<u32>,
+    /// Calls under way. None: no limit.
+    pub max_requests: Option<u32>,
+}
+
+/// What of a call says which endpoint it goes to (`ring-hash`). Where a call has no such thing, its client's address does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HashOn {
+    /// The client's address (`address`, and what `ip-hash` means).
+    Address,
+    /// A header field, the name in lower case.
+    Header(String),
+    /// A cookie.
+    Cookie(String),
+    /// A query parameter.
+    Query(String),
+    /// A claim of the token that the client is known by.
+    Claim(String),
+}
+
 /// A set of HTTP statuses, 100 to 599.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StatusSet([u64; 8]);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{CertificateFiles, Health, Name, Outlier};
+use super::{Breaker, CertificateFiles, HashOn, Health, Name, Outlier};
 
 /// Where addresses come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +73,14 @@ pub struct Service {
     pub tls: Option<BackendTls>,
     /// How an endpoint is chosen. Default: round robin.
     pub balance: Balance,
+    /// What makes calls alike for [`Balance::RingHash`]. Default: the client's address.
+    pub hash_on: HashOn,
+    /// How long the share of an endpoint grows after it is new or was not usable. Default: not at all. [`Balance::RingHash`]
+    /// does not do that.
+    pub slow_start: Option<Duration>,
+    /// Usable share of a tier, in percent, below which it hands on to the next what it lacks. Default: a tier keeps all
+    /// calls while it has one usable endpoint.
+    pub spill_over: Option<u8>,
     /// Who at other sites may use it. Default: nobody.
     pub export_to: Vec<Export>,
     /// `Host` / `:authority` sent to the backend. Default: what the client sent.
@@ -85,6 +93,8 @@ pub struct Service {
     pub health: Option<Health>,
     /// When an endpoint whose calls fail is left out. Default: never.
     pub outlier: Option<Outlier>,
+    /// What the gateway has under way at the service at most. Default: no such limits.
+    pub breaker: Breaker,
     /// Below this share of usable endpoints, in percent, all are used, well or not. Default 30.
     pub panic_threshold: u8,
     /// Connections per worker and endpoint. Default 256.
@@ -122,6 +132,12 @@ pub enum Balance {
     RoundRobin,
     /// The less busy of two picked at random (`least-request`, also understood as `least-connections`).
     LeastRequest,
+    /// Of two picked at random the one that answers sooner, by the peaks of its recent times and what it has under way
+    /// (`peak-ewma`).
+    PeakEwma,
+    /// Calls that are alike go to the same endpoint, unless it has far more to do than the others (`ring-hash`, also
+    /// understood as `ip-hash`).
+    RingHash,
 }
 
 /// One entry of `export_to`.

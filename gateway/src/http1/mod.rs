@@ -18,6 +18,7 @@ pub use self::body::{BodyKind, Http1Body};
 pub use self::outlet::{Http1Outlet, OutletKind};
 use crate::payload::Broken;
 use crate::scratch;
+use crate::service::breaker::Permit;
 use crate::service::endpoint::Endpoint;
 use crate::socket::Socket;
 
@@ -60,20 +61,22 @@ pub struct Http1Connection {
     reusable: Cell<bool>,
     /// The pool that a backend connection goes back to.
     home: Weak<Endpoint>,
+    /// Its place among the connections of the gateway to its service, where these are limited.
+    permit: Option<Permit>,
 }
 
 impl Http1Connection {
     /// A connection of a client.
     pub fn of_client(socket: Rc<Socket>) -> Rc<Self> {
-        Self::new(socket, Side::Client, Weak::new())
+        Self::new(socket, Side::Client, Weak::new(), None)
     }
 
     /// A connection to a backend, returned to `home` when an exchange leaves it in order.
-    pub fn of_backend(socket: Rc<Socket>, home: &Rc<Endpoint>) -> Rc<Self> {
-        Self::new(socket, Side::Backend, Rc::downgrade(home))
+    pub fn of_backend(socket: Rc<Socket>, permit: Option<Permit>, home: &Rc<Endpoint>) -> Rc<Self> {
+        Self::new(socket, Side::Backend, Rc::downgrade(home), permit)
     }
 
-    fn new(socket: Rc<Socket>, side: Side, home: Weak<Endpoint>) -> Rc<Self> {
+    fn new(socket: Rc<Socket>, side: Side, home: Weak<Endpoint>, permit: Option<Permit>) -> Rc<Self> {
         Rc::new(Self {
             socket,
             side,
@@ -82,6 +85,7 @@ impl Http1Connection {
             write_done: Cell::new(true),
             reusable: Cell::new(true),
             home,
+            permit,
         })
     }
 
@@ -231,7 +235,7 @@ impl Drop for Http1Connection {
     fn drop(&mut self) {
         if let Some(home) = self.home.upgrade() {
             let clean = self.is_reusable() && self.buffer.get_mut().is_empty();
-            home.give_back(clean.then(|| Rc::clone(&self.socket)));
+            home.give_back(clean.then(|| Rc::clone(&self.socket)), self.permit.take());
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::context::CallContext;
 use crate::error::{CallError, Retry};
 use crate::http1::Side;
 use crate::payload::{Body, Outlet, Pump, PumpError};
+use crate::service::breaker::Permit;
 use crate::service::connect;
 use crate::service::endpoint::Endpoint;
 
@@ -52,6 +53,8 @@ struct Connection {
     traffic: Traffic,
     /// For those who have to know the backend's SETTINGS.
     ping: tokio::sync::Mutex<Option<PingPong>>,
+    /// Its place among the connections of the gateway to its service, where these are limited.
+    _permit: Option<Permit>,
     /// Dropping it ends the task that drives the connection.
     _driver: tokio::sync::oneshot::Sender<()>,
 }
@@ -268,10 +271,13 @@ async fn take_off(endpoint: &Rc<Endpoint>) -> Result<Flight, CallError> {
             return Ok(Flight::new(connection, endpoint));
         }
         let open = u32::try_from(pool.connections.borrow().len()).unwrap_or(u32::MAX);
-        if !pool.connecting.get() && open < spec.max_connections {
+        if !pool.connecting.get()
+            && open < spec.max_connections
+            && let Ok(permit) = endpoint.may_connect()
+        {
             let connecting = Connecting::new(pool);
             // Boxed, so that calls on connections that are there do not carry the room of a handshake.
-            let connection = Box::pin(connect_http2(endpoint)).await?;
+            let connection = Box::pin(connect_http2(endpoint, permit)).await?;
             pool.connections.borrow_mut().push(connection);
             drop(connecting);
             continue;
@@ -280,8 +286,10 @@ async fn take_off(endpoint: &Rc<Endpoint>) -> Result<Flight, CallError> {
             let detail = format!("{} calls wait for a stream to {}", pool.waiting.get(), endpoint.address);
             return Err(CallError::new(FailureKind::Breaker, detail).retry(Retry::Unprocessed));
         }
+        let permit = endpoint.may_wait()?;
         let waiting = Waiting::new(pool);
-        pool.changed.notified().await;
+        endpoint.until_freed(&pool.changed).await;
+        drop(permit);
         drop(waiting);
     }
 }
@@ -317,7 +325,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-async fn connect_http2(endpoint: &Rc<Endpoint>) -> Result<Rc<Connection>, CallError> {
+async fn connect_http2(endpoint: &Rc<Endpoint>, permit: Option<Permit>) -> Result<Rc<Connection>, CallError> {
     let socket = Rc::new(connect::connect(endpoint).await?);
     let mut builder = h2::client::Builder::new();
     builder
@@ -344,6 +352,7 @@ async fn connect_http2(endpoint: &Rc<Endpoint>) -> Result<Rc<Connection>, CallEr
         used: Cell::new(Instant::now()),
         traffic,
         ping,
+        _permit: permit,
         _driver: keep,
     });
     let (watched, home) = (Rc::downgrade(&connection), Rc::downgrade(endpoint));

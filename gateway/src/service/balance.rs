@@ -7,19 +7,23 @@
 //!   of its weight. The one that is due first is next. Turns are spread evenly (weights 5, 1, 1 give `aabacaa`, not
 //!   `aaaaabc`) and begin at random, so that workers and gateways do not all begin at the same endpoint.
 //! - to the less busy of two that are drawn at random by weight; busy is calls under way per weight.
+//! - to the one of two that would answer sooner, by its recent times and its calls under way.
+//! - to the same endpoint as calls that are alike, see `ring`.
 //!
 //! A change of the endpoints keeps the turn of those that stay. An endpoint that was not usable for a while does not
 //! get the turns it missed. Cost: O(log n) in turn, O(log n) by draw; O(n) only after a change, or where most endpoints
 //! of the tier are not usable.
 
 mod draw;
+mod ring;
 mod turn;
 
 use std::cell::Cell;
 
 use causeway_config::Balance;
 
-use draw::Draw;
+use draw::{By, Draw};
+use ring::Ring;
 use turn::Turn;
 
 /// What is fixed about an endpoint until the generation changes.
@@ -49,6 +53,19 @@ pub trait EndpointSet {
     fn usable(&self, index: usize) -> bool;
     /// Calls it has under way.
     fn in_flight(&self, index: usize) -> u32;
+    /// What a call to it would cost, for [`Balance::PeakEwma`]; the lower, the better.
+    fn cost(&self, index: usize) -> f32;
+}
+
+/// The call that an endpoint is picked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ask<'a> {
+    /// The keys of endpoints that it has tried before.
+    pub tried: &'a [u64],
+    /// The same for calls that are alike.
+    pub hash: u64,
+    /// The tier that is asked first, where it is not the lowest.
+    pub tier: Option<u16>,
 }
 
 /// Picks endpoints. See the module.
@@ -77,7 +94,8 @@ struct Tier {
 #[derive(Debug)]
 enum Order {
     Turn(Turn),
-    Draw(Draw),
+    Draw(Draw, By),
+    Ring(Ring),
 }
 
 /// An endpoint with a share.
@@ -102,20 +120,27 @@ impl Balancer {
         }
     }
 
-    /// The endpoint for the next attempt, as its index in the set; none when no usable one is left. `tried` are the keys
-    /// of those that this call has tried before.
-    pub fn pick(&self, set: &impl EndpointSet, tried: &[u64]) -> Option<usize> {
+    /// The endpoint for the next attempt, as its index in the set; none when no usable one is left.
+    pub fn pick(&self, set: &impl EndpointSet, ask: &Ask<'_>) -> Option<usize> {
+        let tried = ask.tried;
         let mut tiers = self.tiers.take();
         if tiers.generation != Some(set.generation()) {
             tiers = self.rebuild(tiers, set);
         }
-        let picked = tiers.list.iter_mut().find_map(|tier| {
+        let pick = |tier: &mut Tier| {
             let Tier { members, order, .. } = tier;
             match order {
                 Order::Turn(turn) => turn.pick(members, set, tried),
-                Order::Draw(draw) => draw.pick(members, set, tried, &self.random),
+                Order::Draw(draw, by) => draw.pick(members, set, tried, *by, &self.random),
+                Order::Ring(ring) => ring.pick(members, set, tried, ask.hash),
             }
-        });
+        };
+        let wanted = |tier: &&mut Tier| Some(tier.priority) == ask.tier;
+        let picked = match ask.tier {
+            Some(_) => tiers.list.iter_mut().find(wanted).and_then(pick),
+            None => None,
+        };
+        let picked = picked.or_else(|| tiers.list.iter_mut().find_map(pick));
         self.tiers.set(tiers);
         picked
     }
@@ -139,12 +164,14 @@ impl Balancer {
                     })
                     .collect();
                 let order = match self.balance {
-                    Balance::LeastRequest => Order::Draw(Draw::new(&members)),
+                    Balance::LeastRequest => Order::Draw(Draw::new(&members), By::InFlight),
+                    Balance::PeakEwma => Order::Draw(Draw::new(&members), By::Cost),
+                    Balance::RingHash => Order::Ring(Ring::new(&members)),
                     Balance::RoundRobin => {
                         let old = before.list.iter_mut().find(|tier| tier.priority == priority);
                         let old = old.and_then(|tier| match &mut tier.order {
                             Order::Turn(turn) => Some((std::mem::take(turn), tier.members.as_slice())),
-                            Order::Draw(_) => None,
+                            Order::Draw(..) | Order::Ring(_) => None,
                         });
                         Order::Turn(Turn::new(&members, old, &self.random))
                     }

@@ -5,11 +5,12 @@ use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use causeway_protocols::FailureKind;
 use tokio::sync::Notify;
 
+use super::breaker::{self, Counted, Permit, Starving};
 use super::state::EndpointState;
 use super::{ServiceSpec, connect};
 use crate::clock::Clock;
@@ -30,6 +31,8 @@ pub struct Endpoint {
     pub host: Arc<str>,
     /// Share of the calls relative to the others.
     pub weight: Cell<u32>,
+    /// How much of its weight it has, in percent, while its share grows.
+    pub percent: Cell<u32>,
     /// Failover tier: lower ones first.
     pub priority: Cell<u16>,
     /// Whether it is picked: it is well, or too few are.
@@ -41,7 +44,7 @@ pub struct Endpoint {
     in_flight: Cell<u32>,
     /// Connections to it, idle ones included.
     open: Cell<u32>,
-    idle: RefCell<Vec<(Rc<Socket>, Instant)>>,
+    idle: RefCell<Vec<Idle>>,
     waiting: Cell<u32>,
     freed: Notify,
     http2: Http2Pool,
@@ -55,6 +58,7 @@ impl Endpoint {
             key: Self::key_of(found),
             host: Arc::clone(&found.host),
             weight: Cell::new(found.weight),
+            percent: Cell::new(100),
             priority: Cell::new(found.priority),
             usable: Cell::new(true),
             state: spec.state.endpoint(found, &spec.config),
@@ -117,37 +121,93 @@ impl Endpoint {
     /// [`FailureKind::Connect`] when none can be made, [`FailureKind::Breaker`] when too many calls wait for one.
     pub async fn connection(self: &Rc<Self>) -> Result<(Rc<Http1Connection>, Used), CallError> {
         loop {
-            while let Some((socket, _)) = self.idle.borrow_mut().pop() {
+            while let Some(Idle { socket, permit, .. }) = self.idle.borrow_mut().pop() {
                 // Readable while idle: closed by the backend, or speaking out of turn. Neither can be used.
                 if !socket.has_input() {
-                    return Ok((Http1Connection::of_backend(socket, self), Used::Before));
+                    return Ok((Http1Connection::of_backend(socket, permit, self), Used::Before));
                 }
                 self.open.set(self.open.get() - 1);
             }
-            if self.open.get() < self.spec.config.max_connections {
+            if self.open.get() < self.spec.config.max_connections
+                && let Ok(permit) = self.may_connect()
+            {
                 self.open.set(self.open.get() + 1);
                 let slot = Slot(self);
                 // Boxed, so that calls on idle connections do not carry the room of a handshake.
                 let socket = Box::pin(connect::connect(self)).await?;
                 std::mem::forget(slot);
-                return Ok((Http1Connection::of_backend(Rc::new(socket), self), Used::Fresh));
+                return Ok((Http1Connection::of_backend(Rc::new(socket), permit, self), Used::Fresh));
             }
             if self.waiting.get() >= self.spec.config.max_pending {
                 let detail = format!("{} calls wait for a connection to {}", self.waiting.get(), self.address);
                 return Err(CallError::new(FailureKind::Breaker, detail).retry(Retry::Unprocessed));
             }
-            let waiting = Waiting::new(self);
-            self.freed.notified().await;
+            let waiting = Waiting::new(self)?;
+            self.until_freed(&self.freed).await;
             drop(waiting);
         }
     }
 
+    /// A place for one more connection, where the gateway's are limited.
+    ///
+    /// # Errors
+    /// When they are all in use.
+    pub fn may_connect(&self) -> Result<Option<Permit>, Taken> {
+        let Some(limit) = self.spec.config.breaker.max_connections else {
+            return Ok(None);
+        };
+        let permit = Permit::take(&self.spec.state, Counted::Connections, limit);
+        permit.map(Some).ok_or(Taken)
+    }
+
+    /// A place among the calls that wait, where the gateway's are limited.
+    ///
+    /// # Errors
+    /// [`FailureKind::Breaker`].
+    pub fn may_wait(&self) -> Result<Option<Permit>, CallError> {
+        let Some(limit) = self.spec.config.breaker.max_pending else {
+            return Ok(None);
+        };
+        let state = &self.spec.state;
+        match Permit::take(state, Counted::Pending, limit) {
+            Some(permit) => Ok(Some(permit)),
+            None => Err(breaker::refusal(state, Counted::Pending, limit)),
+        }
+    }
+
+    /// Waits until a connection may be free. Where the gateway's are limited, another worker may have it: nobody tells
+    /// that, so it is looked for.
+    pub async fn until_freed(&self, freed: &Notify) {
+        /// How often.
+        const LOOK: Duration = Duration::from_millis(50);
+        if self.spec.config.breaker.max_connections.is_none() {
+            return freed.notified().await;
+        }
+        let _starving = Starving::new(&self.spec.state);
+        let timer = self.clock.timer();
+        timer.arm(LOOK);
+        tokio::select! {
+            () = freed.notified() => {}
+            () = timer.wait() => {}
+        }
+    }
+
+    /// Whether some call of the gateway wants a connection that only the end of another allows.
+    fn is_starving(&self) -> bool {
+        self.spec.config.breaker.max_connections.is_some() && self.spec.state.counts.is_starving()
+    }
+
     /// Takes a connection back after an exchange: the socket if it can be used again, none if it is closed.
-    pub fn give_back(&self, socket: Option<Rc<Socket>>) {
+    pub fn give_back(&self, socket: Option<Rc<Socket>>, permit: Option<Permit>) {
         match socket {
+            // Nobody here needs it, and somebody elsewhere does.
+            Some(_) if self.waiting.get() == 0 && self.is_starving() => {
+                self.open.set(self.open.get().saturating_sub(1));
+            }
             Some(socket) => {
                 socket.read_freely();
-                self.idle.borrow_mut().push((socket, Instant::now()));
+                let since = Instant::now();
+                self.idle.borrow_mut().push(Idle { socket, permit, since });
             }
             None => self.open.set(self.open.get().saturating_sub(1)),
         }
@@ -158,15 +218,31 @@ impl Endpoint {
 
     /// Closes connections that have been idle for too long.
     pub fn sweep(&self) {
-        let limit = self.spec.config.timeouts.idle;
+        let limit = if self.is_starving() {
+            Duration::ZERO
+        } else {
+            self.spec.config.timeouts.idle
+        };
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
-        idle.retain(|(socket, since)| since.elapsed() < limit && !socket.has_input());
+        idle.retain(|idle| idle.since.elapsed() < limit && !idle.socket.has_input());
         self.open
             .set(self.open.get().saturating_sub((before - idle.len()) as u32));
         drop(idle);
         self.http2.sweep(limit);
     }
+}
+
+/// All connections that the gateway may have to the service are in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken;
+
+/// A connection that waits for its next exchange.
+#[derive(Debug)]
+struct Idle {
+    socket: Rc<Socket>,
+    permit: Option<Permit>,
+    since: Instant,
 }
 
 /// Whether a connection has carried an exchange before: if it fails at once, it may just have been closed for idleness.
@@ -183,21 +259,28 @@ struct Slot<'a>(&'a Endpoint);
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        self.0.give_back(None);
+        self.0.give_back(None, None);
     }
 }
 
-struct Waiting<'a>(&'a Endpoint);
+struct Waiting<'a> {
+    endpoint: &'a Endpoint,
+    _permit: Option<Permit>,
+}
 
 impl<'a> Waiting<'a> {
-    fn new(endpoint: &'a Endpoint) -> Self {
+    fn new(endpoint: &'a Endpoint) -> Result<Self, CallError> {
+        let permit = endpoint.may_wait()?;
         endpoint.waiting.set(endpoint.waiting.get() + 1);
-        Self(endpoint)
+        Ok(Self {
+            endpoint,
+            _permit: permit,
+        })
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.waiting.set(self.0.waiting.get() - 1);
+        self.endpoint.waiting.set(self.endpoint.waiting.get() - 1);
     }
 }

@@ -71,6 +71,57 @@ pub fn is_panic(list: impl Iterator<Item = (u16, bool)>, threshold: u8) -> bool 
         .all(|(_, count, good)| *good == 0 || good * 100 < count * threshold)
 }
 
+/// How calls are spread over the tiers where a tier hands on what it lacks: each priority with its share, in parts of
+/// [`WHOLE`].
+///
+/// `list` has the tier of each endpoint, its weight, and whether it is usable. A tier whose usable share is `full` percent
+/// takes all.
+pub fn spread(list: impl Iterator<Item = (u16, u32, bool)>, full: u8) -> Vec<(u16, u32)> {
+    let mut tiers: Vec<(u16, u64, u64)> = Vec::new();
+    for (priority, weight, usable) in list {
+        let weight = u64::from(weight);
+        let good = if usable { weight } else { 0 };
+        match tiers.iter_mut().find(|(tier, ..)| *tier == priority) {
+            Some((_, all, usable)) => {
+                *all += weight;
+                *usable += good;
+            }
+            None => tiers.push((priority, weight, good)),
+        }
+    }
+    tiers.sort_unstable_by_key(|(priority, ..)| *priority);
+    let mut left = WHOLE;
+    let mut shares: Vec<_> = tiers
+        .iter()
+        .map(|(priority, all, usable)| {
+            let able = usable * 100 * u64::from(WHOLE) / (all * u64::from(full)).max(1);
+            let share = u32::try_from(able).unwrap_or(WHOLE).min(left);
+            left -= share;
+            (*priority, share)
+        })
+        .collect();
+    // All together lack something: each bears its part of that.
+    let taken = u64::from(WHOLE - left);
+    if left > 0 && taken > 0 {
+        for (_, share) in &mut shares {
+            *share = u32::try_from(u64::from(*share) * u64::from(WHOLE) / taken).unwrap_or(WHOLE);
+        }
+    }
+    shares
+}
+
+/// All calls, of which [`spread`] gives shares.
+pub const WHOLE: u32 = 10_000;
+
+/// How many percent of its weight an endpoint has so long after it became usable, where its share grows over `slow_start`.
+pub fn ramp(since: std::time::Duration, slow_start: std::time::Duration) -> u32 {
+    if since >= slow_start {
+        return 100;
+    }
+    let percent = since.as_millis() * 100 / slow_start.as_millis().max(1);
+    u32::try_from(percent).unwrap_or(100).clamp(10, 100)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -129,5 +180,38 @@ mod tests {
                 "{list:?} at {threshold}%"
             );
         }
+    }
+
+    #[test]
+    fn a_tier_hands_on_what_it_lacks() {
+        type Row<'a> = (&'a [(u16, u32, bool)], &'a [(u16, u32)]);
+        let table: [Row<'_>; 6] = [
+            (&[(0, 1, true), (1, 1, true)], &[(0, 10_000), (1, 0)]),
+            (&[(1, 1, true), (0, 1, false)], &[(0, 0), (1, 10_000)]),
+            // 35 percent usable of the 70 that are enough: half.
+            (
+                &[(0, 35, true), (0, 65, false), (1, 1, true)],
+                &[(0, 5_000), (1, 5_000)],
+            ),
+            (&[(0, 70, true), (0, 30, false), (1, 1, true)], &[(0, 10_000), (1, 0)]),
+            // Both lack something: it is borne alike.
+            (
+                &[(0, 35, true), (0, 65, false), (1, 175, true), (1, 825, false)],
+                &[(0, 6_666), (1, 3_333)],
+            ),
+            (&[(0, 1, false), (1, 1, false)], &[(0, 0), (1, 0)]),
+        ];
+        for (list, shares) in table {
+            assert_eq!(spread(list.iter().copied(), 70), shares, "{list:?}");
+        }
+    }
+
+    #[test]
+    fn a_share_grows_from_a_tenth_to_all() {
+        let seconds = Duration::from_secs;
+        let shares: Vec<_> = [0, 1, 3, 15, 29, 30, 99]
+            .map(|since| ramp(seconds(since), seconds(30)))
+            .to_vec();
+        assert_eq!(shares, [10, 10, 10, 50, 96, 100, 100]);
     }
 }

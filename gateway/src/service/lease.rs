@@ -6,6 +6,8 @@ use std::time::Instant;
 use causeway_config as config;
 use causeway_protocols::{Code, FailureKind, ReplyHead, name};
 
+use super::Service;
+use super::breaker::Permit;
 use super::endpoint::Endpoint;
 use crate::call::Reply;
 use crate::context::CallContext;
@@ -16,6 +18,8 @@ use crate::payload::Broken;
 #[derive(Debug)]
 pub struct Lease {
     endpoint: Rc<Endpoint>,
+    /// Its place among the calls under way, where these are limited.
+    _permit: Option<Permit>,
     /// Only where somebody wants to know how attempts end.
     report: Option<Report>,
 }
@@ -23,6 +27,8 @@ pub struct Lease {
 /// How an attempt went, as far as it is known.
 #[derive(Debug)]
 struct Report {
+    /// Whose rules count: those of now, while the endpoint may be older.
+    service: Rc<Service>,
     since: Instant,
     context: Rc<CallContext>,
     verdict: Verdict,
@@ -42,14 +48,21 @@ enum Verdict {
 
 impl Lease {
     /// Counts an attempt at this endpoint until it is dropped.
-    pub fn new(endpoint: Rc<Endpoint>, cx: &Rc<CallContext>) -> Self {
+    pub fn new(endpoint: Rc<Endpoint>, service: &Rc<Service>, permit: Option<Permit>, cx: &Rc<CallContext>) -> Self {
         endpoint.began();
-        let report = endpoint.spec().config.outlier.is_some().then(|| Report {
+        let config = service.config();
+        let wanted = config.outlier.is_some() || config.balance == config::Balance::PeakEwma;
+        let report = wanted.then(|| Report {
+            service: Rc::clone(service),
             since: Instant::now(),
             context: Rc::clone(cx),
             verdict: Verdict::Open,
         });
-        Self { endpoint, report }
+        Self {
+            endpoint,
+            _permit: permit,
+            report,
+        }
     }
 
     /// The endpoint.
@@ -62,12 +75,14 @@ impl Lease {
     /// # Errors
     /// That of the attempt.
     pub fn settle(mut self, sent: Result<Reply, CallError>) -> Result<Reply, CallError> {
-        let spec = &self.endpoint.spec().config;
-        let verdict = match &sent {
-            Ok(reply) => of_head(&reply.head, spec),
-            Err(error) => of_failure(error.kind),
-        };
-        self.judge(verdict);
+        if let Some(report) = &mut self.report {
+            let service = report.service.config();
+            report.verdict = match &sent {
+                Ok(reply) => of_head(&reply.head, service),
+                Err(error) => of_failure(error.kind),
+            };
+            report.time(&self.endpoint);
+        }
         sent.map(|mut reply| {
             reply.lease = Some(self);
             reply
@@ -76,25 +91,42 @@ impl Lease {
 
     /// Takes in how the reply ended: with this gRPC status, if it had one.
     pub fn ended(&mut self, code: Option<Code>) {
-        let Some(rule) = &self.endpoint.spec().config.outlier else {
-            return;
-        };
-        if code.is_some_and(|code| rule.codes.has(code.number())) {
-            self.judge(Verdict::Bad);
+        let Some(report) = &mut self.report else { return };
+        let rule = report.service.config().outlier.as_ref();
+        if code.is_some_and(|code| rule.is_some_and(|rule| rule.codes.has(code.number()))) {
+            report.verdict = Verdict::Bad;
         }
     }
 
     /// Takes in that the reply, or the request, broke.
     pub fn broke(&mut self, broken: &Broken) {
-        if of_failure(broken.kind) == Verdict::Bad {
-            self.judge(Verdict::Bad);
+        if let Some(report) = &mut self.report
+            && of_failure(broken.kind) == Verdict::Bad
+        {
+            report.verdict = Verdict::Bad;
+        }
+    }
+}
+
+impl Report {
+    /// Tells how long the answer took.
+    fn time(&self, endpoint: &Endpoint) {
+        if self.service.config().balance != config::Balance::PeakEwma {
+            return;
+        }
+        let (latency, now) = (&endpoint.state().latency, self.service.spec().state.now());
+        match self.verdict {
+            Verdict::Good => latency.answered(self.since.elapsed(), now),
+            Verdict::Bad => latency.failed(self.since.elapsed(), now),
+            Verdict::Open | Verdict::Silent => {}
         }
     }
 
-    fn judge(&mut self, verdict: Verdict) {
-        if let Some(report) = &mut self.report {
-            report.verdict = verdict;
-        }
+    /// An attempt without an answer was given up: because its time was up, or because the client went away, which is
+    /// not the endpoint's fault.
+    fn is_late(&self) -> bool {
+        let per_try = self.service.config().timeouts.per_try;
+        per_try.is_some_and(|limit| self.since.elapsed() >= limit) || self.context.timer.expired()
     }
 }
 
@@ -121,22 +153,18 @@ fn of_failure(kind: FailureKind) -> Verdict {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.endpoint.ended();
-        let (Some(report), Some(rule)) = (&self.report, &self.endpoint.spec().config.outlier) else {
+        let Some(report) = &mut self.report else { return };
+        if report.verdict == Verdict::Open && report.is_late() {
+            report.verdict = Verdict::Bad;
+            report.time(&self.endpoint);
+        }
+        let Some(rule) = &report.service.config().outlier else {
             return;
         };
-        let state = self.endpoint.state();
         match report.verdict {
-            Verdict::Good => state.succeeded(rule),
-            Verdict::Bad => state.failed(rule),
-            Verdict::Silent => {}
-            // Given up: because its time was up, or because the client went away, which is not the endpoint's fault.
-            Verdict::Open => {
-                let per_try = self.endpoint.spec().config.timeouts.per_try;
-                let late = per_try.is_some_and(|limit| report.since.elapsed() >= limit);
-                if late || report.context.timer.expired() {
-                    state.failed(rule);
-                }
-            }
+            Verdict::Good => self.endpoint.state().succeeded(rule),
+            Verdict::Bad => self.endpoint.state().failed(rule),
+            Verdict::Open | Verdict::Silent => {}
         }
     }
 }

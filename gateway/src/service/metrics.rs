@@ -1,5 +1,7 @@
 //! What is counted of services and their endpoints.
 
+use std::sync::OnceLock;
+
 use crate::telemetry::metrics::{Counter, Family, Gauge, Registry};
 
 /// The families; series are taken from them when a service or an endpoint comes.
@@ -14,6 +16,8 @@ pub struct ServiceMetrics {
     pub health_checks: Family<Counter>,
     /// `causeway_endpoint_ejections_total{service,reason}`
     pub ejections: Family<Counter>,
+    /// `causeway_service_refused_total{service,limit}`
+    pub refused: Family<Counter>,
 }
 
 impl ServiceMetrics {
@@ -40,6 +44,11 @@ impl ServiceMetrics {
                 "Endpoints that were left out for a while because their calls failed, by why.",
                 &["service", "reason"],
             ),
+            refused: registry.counter(
+                "causeway_service_refused_total",
+                "Calls that were refused because the gateway has enough under way at a service, by the limit.",
+                &["service", "limit"],
+            ),
         }
     }
 }
@@ -50,7 +59,12 @@ pub(super) struct Series {
     pub(super) check_succeeded: Counter,
     pub(super) check_failed: Counter,
     pub(super) panic: Gauge,
+    /// By limit, in the order of `LIMITS`; made when first needed, because most never are.
+    refused: [OnceLock<Counter>; LIMITS.len()],
 }
+
+/// The limits of a service.
+const LIMITS: [&str; 3] = ["max_connections", "max_pending", "max_requests"];
 
 impl Series {
     pub(super) fn of(service: &str, metrics: &ServiceMetrics) -> Self {
@@ -58,6 +72,18 @@ impl Series {
             check_succeeded: metrics.health_checks.with(&[service, "success"]),
             check_failed: metrics.health_checks.with(&[service, "failure"]),
             panic: metrics.service_panic.with(&[service]),
+            refused: std::array::from_fn(|_| OnceLock::new()),
+        }
+    }
+
+    /// Counts a call that this limit refused. Takes a lock only for the first.
+    pub(super) fn refused(&self, service: &str, limit: &str, metrics: &ServiceMetrics) {
+        let cell = LIMITS
+            .iter()
+            .position(|known| *known == limit)
+            .and_then(|at| self.refused.get(at));
+        if let Some(cell) = cell {
+            cell.get_or_init(|| metrics.refused.with(&[service, limit])).inc();
         }
     }
 }

@@ -13,7 +13,9 @@ use std::time::Instant;
 use causeway_config as config;
 use tokio::sync::Notify;
 
+use super::breaker;
 use super::health::Streak;
+use super::latency::Latency;
 use super::metrics::{Series, ServiceMetrics};
 use super::outlier::{self, Counts, Reason};
 use crate::discovery;
@@ -53,6 +55,7 @@ impl ServiceStates {
             changes: AtomicU64::new(0),
             known: AtomicU32::new(0),
             ejected: AtomicU32::new(0),
+            counts: breaker::Counts::default(),
             wake: Notify::new(),
         });
         services.insert(config::Name::clone(name), Arc::downgrade(&state));
@@ -73,11 +76,23 @@ pub struct ServiceState {
     known: AtomicU32,
     /// Of them, ejected.
     ejected: AtomicU32,
+    /// What is under way, where that is limited.
+    pub(super) counts: breaker::Counts,
     /// Tells the keeper that there is an ejection whose end it has to see to.
     pub(super) wake: Notify,
 }
 
 impl ServiceState {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Counts a call that was refused by a limit.
+    pub(super) fn count_refusal(&self, limit: &str) {
+        self.series.refused(&self.name, limit, &self.metrics);
+    }
+
     /// Grows whenever an endpoint becomes usable or stops being so.
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
@@ -118,6 +133,8 @@ impl ServiceState {
             host: Arc::clone(&found.host),
             key,
             flags: AtomicU32::new(if starts_unhealthy { UNHEALTHY } else { 0 }),
+            usable_since: AtomicU64::new(self.now()),
+            latency: Latency::default(),
             counts: Counts::default(),
             streak: Mutex::default(),
             gauge,
@@ -164,6 +181,9 @@ pub struct EndpointState {
     /// Names it over changes of the list.
     pub key: u64,
     flags: AtomicU32,
+    /// When it became usable last, in milliseconds of the gateway.
+    usable_since: AtomicU64,
+    pub(super) latency: Latency,
     pub(super) counts: Counts,
     pub(super) streak: Mutex<Streak>,
     gauge: Option<Gauge>,
@@ -174,6 +194,11 @@ impl EndpointState {
     /// Whether it may be sent calls.
     pub fn is_usable(&self) -> bool {
         self.flags.load(Ordering::Acquire) == 0
+    }
+
+    /// Milliseconds of the gateway since when it is usable.
+    pub(super) fn usable_since(&self) -> u64 {
+        self.usable_since.load(Ordering::Acquire)
     }
 
     /// Whether it is left out because of its calls.
@@ -257,6 +282,9 @@ impl EndpointState {
     }
 
     fn changed(&self, usable: bool) {
+        if usable {
+            self.usable_since.store(self.service.now(), Ordering::Release);
+        }
         if let Some(gauge) = &self.gauge {
             gauge.set(if usable { 1.0 } else { 0.0 });
         }

@@ -6,6 +6,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 mod backend;
+mod balance;
+mod breaker;
 mod health;
 mod outlier;
 mod support;

@@ -93,6 +93,8 @@ impl Drop for Site {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// Fields in lower case, a line each.
+    pub(crate) head: String,
 }
 
 /// A client of HTTP/1.1 that keeps its connection.
@@ -164,7 +166,7 @@ impl Client {
             },
             None => {}
         }
-        Ok(Answer { status })
+        Ok(Answer { status, head })
     }
 }
 

@@ -1,9 +1,18 @@
-//! The less busy of two drawn at random.
+//! The better of two drawn at random: the less busy one, or the one that would answer sooner.
 
 use super::{EndpointSet, Member, Random};
 
 /// Draws before the members are gone through one by one.
 const TRIES: usize = 6;
+
+/// What makes one better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// Fewer calls under way per weight.
+    InFlight,
+    /// A lower cost per weight.
+    Cost,
+}
 
 /// The weights of one tier, added up.
 #[derive(Debug)]
@@ -29,6 +38,7 @@ impl Draw {
         members: &[Member],
         set: &impl EndpointSet,
         tried: &[u64],
+        by: By,
         random: &Random,
     ) -> Option<usize> {
         let open = |member: &Member| member.is_open(set, tried);
@@ -37,14 +47,19 @@ impl Draw {
         let Some(second) = second else {
             return Some(first.index);
         };
-        // busy / weight, multiplied out.
-        let load = |member: Member, other: Member| u64::from(set.in_flight(member.index)) * u64::from(other.weight);
-        // Alike: the one drawn first, so that idle endpoints are used by weight.
-        if load(second, first) < load(first, second) {
-            Some(second.index)
-        } else {
-            Some(first.index)
-        }
+        // Load / weight, multiplied out. Alike: the one drawn first, so that idle endpoints are used by weight.
+        let better = match by {
+            By::InFlight => {
+                let load =
+                    |member: Member, other: Member| u64::from(set.in_flight(member.index)) * u64::from(other.weight);
+                load(second, first) < load(first, second)
+            }
+            By::Cost => {
+                let load = |member: Member, other: Member| set.cost(member.index) * other.weight as f32;
+                load(second, first) < load(first, second)
+            }
+        };
+        if better { Some(second.index) } else { Some(first.index) }
     }
 
     /// One of those that `open` admits, by weight.
