@@ -151,9 +151,11 @@ impl App {
             drain: Drain::default(),
             connections: AtomicUsize::new(0),
             handshakes: AtomicUsize::new(0),
+            shaking: Arc::default(),
             federation: federation::Shared {
                 ledger: Arc::new(GrowthLedger::new(config.limits.memory / 2)),
                 tls,
+                lenders: Arc::default(),
                 workers: count,
             },
         });
@@ -163,6 +165,9 @@ impl App {
         let workers: io::Result<Vec<_>> = (0..count)
             .map(|index| WorkerHandle::start(index, Arc::clone(&snapshot), Arc::clone(&shared)))
             .collect();
+        let workers = workers?;
+        let lenders = &shared.federation.lenders;
+        lenders.are(workers.iter().map(|worker| &worker.commands));
         let state = State {
             config: config.clone(),
             snapshot: Arc::clone(&snapshot),
@@ -176,7 +181,7 @@ impl App {
         };
         let gateway = Gateway {
             control: control.handle().clone(),
-            workers: Mutex::new(workers?),
+            workers: Mutex::new(workers),
             shared,
             state: Arc::new(Mutex::new(state)),
             turn: Mutex::default(),

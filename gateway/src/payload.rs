@@ -15,6 +15,7 @@ use causeway_protocols::websocket::{Direction, Tracker, TrackerLimits, WsViolati
 use causeway_protocols::{Code, End, FailureKind, Reset, name};
 
 pub use self::coded::Coded;
+use crate::federation::bridge::{BridgeBody, BridgeOutlet};
 use crate::federation::stream::{TunnelBody, TunnelOutlet};
 use crate::http1::{Http1Body, Http1Outlet};
 use crate::http2::{Http2Body, Http2Outlet};
@@ -82,6 +83,8 @@ pub enum Body {
     Http2(Box<Http2Body>),
     /// A call of a tunnel.
     Tunnel(Box<TunnelBody>),
+    /// What another worker's tunnel brings.
+    Bridge(BridgeBody),
     /// Another body whose beginning is remembered, so that it can be sent again.
     Replay(ReplayBody),
     /// Another body seen through something.
@@ -108,6 +111,7 @@ impl Body {
             Self::Http1(body) => body.poll_chunk(cx),
             Self::Http2(body) => body.poll_chunk(cx),
             Self::Tunnel(body) => body.poll_chunk(cx),
+            Self::Bridge(body) => body.poll_chunk(cx),
             Self::Replay(body) => body.poll_chunk(cx),
             Self::Coded(body) => body.poll_chunk(cx),
         }
@@ -144,6 +148,8 @@ pub enum Outlet {
     Http2(Http2Outlet),
     /// A call of a tunnel.
     Tunnel(TunnelOutlet),
+    /// A call of another worker's tunnel.
+    Bridge(BridgeOutlet),
 }
 
 impl Outlet {
@@ -160,6 +166,7 @@ impl Outlet {
             Self::Http1(outlet) => outlet.poll_send(cx, data),
             Self::Http2(outlet) => outlet.poll_send(cx, data),
             Self::Tunnel(outlet) => outlet.poll_send(cx, data),
+            Self::Bridge(outlet) => outlet.poll_send(cx, data),
         }
     }
 
@@ -169,7 +176,7 @@ impl Outlet {
     /// As [`poll_send`](Self::poll_send).
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         match self {
-            Self::Discard | Self::Tunnel(_) => Poll::Ready(Ok(())),
+            Self::Discard | Self::Tunnel(_) | Self::Bridge(_) => Poll::Ready(Ok(())),
             Self::Http1(outlet) => outlet.poll_flush(cx),
             // Nothing is held back; this is where a client that goes away while the source is silent is noticed.
             Self::Http2(outlet) => match outlet.poll_left(cx) {
@@ -189,6 +196,7 @@ impl Outlet {
             Self::Http1(outlet) => outlet.poll_end(cx, end),
             Self::Http2(outlet) => outlet.poll_end(cx, end),
             Self::Tunnel(outlet) => outlet.poll_end(cx, end),
+            Self::Bridge(outlet) => outlet.poll_end(cx, end),
         }
     }
 
@@ -199,6 +207,7 @@ impl Outlet {
             Self::Http1(outlet) => outlet.abort(),
             Self::Http2(outlet) => outlet.abort(broken),
             Self::Tunnel(outlet) => outlet.abort(broken),
+            Self::Bridge(outlet) => outlet.abort(broken),
         }
     }
 }

@@ -23,8 +23,10 @@ use tokio::sync::{mpsc, watch};
 use crate::calls::OpenCalls;
 use crate::clock::Clock;
 use crate::drain::{Drain, Guard, Stage};
+use crate::federation::bridge::Order;
 use crate::federation::tunnel::Tunnel;
-use crate::federation::{self, Established};
+use crate::federation::{self, Established, PeerLink};
+use crate::listen::shares::Shares;
 use crate::listen::{self, Listening, Origin};
 use crate::memory::Budget;
 use crate::observe::{Observer, Telemetry};
@@ -47,6 +49,8 @@ pub enum Command {
     Rename(SocketAddr, config::Name),
     /// Stop accepting on the socket that is bound to this address.
     Unlisten(SocketAddr),
+    /// A call of a worker that has no tunnel to its site.
+    Borrow(Box<Order>),
     /// A tunnel that has been shaken hands on.
     Tunnel(Box<Established>),
     /// Look at the certificates of all tunnels again, and close those that are trusted no more.
@@ -62,6 +66,8 @@ pub struct Shared {
     pub connections: AtomicUsize,
     /// TLS handshakes of clients under way.
     pub handshakes: AtomicUsize,
+    /// Of those, each client address's share.
+    pub shaking: Arc<Shares>,
     /// Links to the other sites.
     pub federation: federation::Shared,
     /// Whether there is memory for new calls.
@@ -147,7 +153,9 @@ impl Worker {
         tokio::task::spawn_local(Rc::clone(&clock).run());
         let guard = shared.drain.guard();
         let observer = Observer::new(Arc::clone(&shared.telemetry), &snapshot.config);
-        let world = Rc::new(World::build(snapshot, None, &clock));
+        let lenders = Arc::clone(&shared.federation.lenders);
+        let new_link = |site: &config::Name| PeerLink::new(config::Name::clone(site), index, Arc::clone(&lenders));
+        let world = Rc::new(World::build(snapshot, None, &clock, new_link));
         let worker = Rc::new(Self {
             index,
             clock,
@@ -194,7 +202,10 @@ impl Worker {
         match command {
             Command::Publish(snapshot) => {
                 let before = self.world();
-                let world = Rc::new(World::build(snapshot, Some(&before), &self.clock));
+                let lenders = &self.shared.federation.lenders;
+                let new_link =
+                    |site: &config::Name| PeerLink::new(config::Name::clone(site), self.index, Arc::clone(lenders));
+                let world = Rc::new(World::build(snapshot, Some(&before), &self.clock, new_link));
                 *self.world.borrow_mut() = Rc::clone(&world);
                 for (listening, _) in self.listening.borrow().values() {
                     listening.renew(&world.snapshot);
@@ -224,6 +235,7 @@ impl Worker {
                 }
             }
             Command::Unlisten(address) => drop(self.listening.borrow_mut().remove(&address)),
+            Command::Borrow(order) => federation::bridge::lend(*order, self),
             Command::Tunnel(established) => federation::tunnel::start(*established, self),
             Command::Recheck => {
                 for tunnel in self.tunnels() {

@@ -37,6 +37,8 @@ pub(super) struct LimitsFile {
     websocket_fragments: Option<i64>,
     /// TLS handshakes under way.
     handshakes: Option<i64>,
+    /// Of those, from one client address; an IPv6 /64 counts as one.
+    handshakes_per_address: Option<i64>,
     /// Memory to stay below; new calls are refused at 80 percent of it.
     memory: Option<SizeText>,
 }
@@ -60,6 +62,8 @@ impl LimitsFile {
             problems,
         );
         let handshakes = whole(self.handshakes, &at.key("handshakes"), 1..=1_000_000, problems);
+        let per_address = at.key("handshakes_per_address");
+        let handshakes_per_address = whole(self.handshakes_per_address, &per_address, 1..=1_000_000, problems);
         let memory = size(self.memory, "memory", 32 * MIB, 1 << 44, problems);
         if let (Some(head), Some(target)) = (head, target)
             && target > head
@@ -80,6 +84,7 @@ impl LimitsFile {
             websocket_frame: websocket_frame?,
             websocket_fragments: websocket_fragments?,
             handshakes: handshakes?,
+            handshakes_per_address: handshakes_per_address?,
             memory: memory?,
         })
     }

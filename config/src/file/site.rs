@@ -116,6 +116,8 @@ pub(super) struct FederationFile {
     pub(super) bind: Option<String>,
     /// Calls a peer may have open on one tunnel.
     max_calls: Option<i64>,
+    /// Tunnels to one gateway of a peer that are dialled, whatever the number of workers.
+    max_tunnels: Option<i64>,
     /// First receive window of a call.
     window: Option<SizeText>,
     /// Silence after which a ping is sent; a tunnel is dead after three misses.
@@ -132,6 +134,7 @@ impl FederationFile {
     pub(super) fn parse(self, at: &KeyPath, problems: &mut Problems) -> Option<Federation> {
         let bind = optional(self.bind, |text| bind(&text, &at.key("bind"), problems));
         let max_calls = whole(self.max_calls, &at.key("max_calls"), 1..=65_536, problems);
+        let max_tunnels = whole(self.max_tunnels, &at.key("max_tunnels"), 1..=256, problems);
         let window = self
             .window
             .and_then(|size| size.parse(&at.key("window"), &((16 << 10)..=(16 << 20)), problems));
@@ -157,6 +160,7 @@ impl FederationFile {
         Some(Federation {
             bind: bind?,
             max_calls: max_calls?,
+            max_tunnels: max_tunnels?,
             window: u32::try_from(window?).ok()?,
             ping_interval: ping_interval?,
             reconnect_max: reconnect_max?,

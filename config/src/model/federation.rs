@@ -16,6 +16,8 @@ pub struct Federation {
     pub max_calls: u32,
     /// First receive window of a call in bytes. Default 65536.
     pub window: u32,
+    /// Tunnels to one gateway of a peer that are dialled, whatever the number of workers. Default 64.
+    pub max_tunnels: usize,
     /// Silence after which a ping is sent. Default 2 s; a tunnel is dead after three misses.
     pub ping_interval: Duration,
     /// Longest pause between attempts to connect. Default 30 s (first 100 ms, doubling, jittered).

@@ -24,6 +24,8 @@ pub struct Limits {
     pub websocket_fragments: u32,
     /// TLS handshakes under way. Default 1024.
     pub handshakes: usize,
+    /// Of those, from one client address; an IPv6 /64 counts as one. Default 256.
+    pub handshakes_per_address: usize,
     /// Memory the process should stay below; new calls are refused at 80 percent of it. Default 1 GiB.
     pub memory: u64,
 }

@@ -5,12 +5,12 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use causeway_config as config;
-use causeway_protocols::tunnel::{OpenError, OpenHead, TraceParent};
+use causeway_protocols::tunnel::{OpenError, Opening, TraceParent};
 use causeway_protocols::{CallHead, FailureKind, Length, Protocol, ReplyHead, Reset};
 
 use super::stream::{Side, Slot, TunnelBody, TunnelOutlet, Unanswered, broken_by_reset};
 use super::tunnel::Tunnel;
-use super::{PeerLink, caller};
+use super::{PeerLink, bridge, caller};
 use crate::call::Reply;
 use crate::context::CallContext;
 use crate::error::{CallError, Retry};
@@ -32,19 +32,40 @@ pub async fn open(
     cx: &Rc<CallContext>,
 ) -> Result<Reply, CallError> {
     cx.record.borrow_mut().at_site(&link.site, export);
-    let tunnel = match link.pick() {
-        Some(tunnel) => tunnel,
-        None => Box::pin(wait(link, cx)).await?,
+    let caller = caller::encode(cx.caller.address());
+    let head = Opening {
+        call: head,
+        export,
+        left: cx.left(),
+        attempts: cx.attempts.get(),
+        visited: &cx.visited,
+        here: Some(&cx.world.snapshot.config.site.name),
+        caller: caller.as_deref(),
+        trace: trace.and_then(|trace| TraceParent::parse(&trace)),
+        request_id: None,
+        urgency: None,
     };
-    let bodiless = body.is_empty() && head.length == Length::Empty && head.protocol != Protocol::WebSocket;
-    let slot = start(&tunnel, export, head, bodiless, trace, cx)?;
+    match link.pick() {
+        Some(tunnel) => over(&tunnel, head, body).await,
+        None => Box::pin(without_tunnel(link, head, body, cx)).await,
+    }
+}
+
+/// Whether it is known that no body follows the head.
+fn is_bodiless(call: &CallHead, body: &Body) -> bool {
+    body.is_empty() && call.length == Length::Empty && call.protocol != Protocol::WebSocket
+}
+
+async fn over(tunnel: &Rc<Tunnel>, head: Opening<'_>, body: Body) -> Result<Reply, CallError> {
+    let bodiless = is_bodiless(head.call, &body);
+    let slot = open_on(tunnel, head, bodiless)?;
     let mut rest = if bodiless {
         Pump::done()
     } else {
         Pump::new(body, Outlet::Tunnel(TunnelOutlet::new(Rc::clone(&slot))))
     };
     // As towards a backend: what a WebSocket client sends too early waits until it has been let in.
-    let held = head.protocol == Protocol::WebSocket;
+    let held = head.call.protocol == Protocol::WebSocket;
     let reply = std::future::poll_fn(|task| poll_reply(&slot, &mut rest, held, task)).await?;
     if held && reply.status.as_u16() != 101 {
         rest = Pump::done();
@@ -57,64 +78,66 @@ pub async fn open(
     })
 }
 
-async fn wait(link: &PeerLink, cx: &CallContext) -> Result<Rc<Tunnel>, CallError> {
+/// Borrows a tunnel of another worker, or waits until some worker has one.
+async fn without_tunnel(
+    link: &Rc<PeerLink>,
+    mut head: Opening<'_>,
+    mut body: Body,
+    cx: &CallContext,
+) -> Result<Reply, CallError> {
+    let bodiless = is_bodiless(head.call, &body);
     let timer = cx.worker.clock.timer();
     timer.arm(TUNNEL_WAIT);
+    let mut elsewhere = link.lenders().changes();
     loop {
-        let changed = link.changed();
+        elsewhere.mark_unchanged();
+        let here = link.changed();
         if let Some(tunnel) = link.pick() {
-            return Ok(tunnel);
+            return over(&tunnel, head, body).await;
         }
+        body = match bridge::open(&link.site, &head, bodiless, body, cx).await {
+            Ok(reply) => return reply,
+            Err(body) => body,
+        };
         tokio::select! {
-            () = changed => {}
+            () = here => {}
+            _ = elsewhere.changed() => {}
             () = timer.wait() => {
                 let detail = format!("no tunnel to site `{}`", link.site);
                 return Err(CallError::new(FailureKind::Tunnel, detail));
             }
         }
+        head.left = cx.left();
     }
 }
 
-fn start(
-    tunnel: &Rc<Tunnel>,
-    export: &config::Name,
-    head: &CallHead,
-    bodiless: bool,
-    trace: Option<[u8; 55]>,
-    cx: &CallContext,
-) -> Result<Rc<Slot>, CallError> {
-    let mut visited = cx.visited.clone();
-    visited.push(cx.world.snapshot.config.site.name.to_string());
-    let open = OpenHead {
-        call: head.clone(),
-        export: export.to_string(),
-        left: cx.left(),
-        attempts: cx.attempts.get(),
-        visited,
-        caller: caller::encode(cx.caller.address()),
-        trace: trace.and_then(|trace| TraceParent::parse(&trace)),
-        request_id: None,
-        urgency: None,
+/// Opens a call on this tunnel.
+pub(super) fn open_on(tunnel: &Rc<Tunnel>, head: Opening<'_>, bodiless: bool) -> Result<Rc<Slot>, CallError> {
+    let opened = tunnel.with(|session| session.open(head, bodiless, Instant::now()));
+    opened
+        .map(|id| Slot::new(tunnel, id, Side::Calling))
+        .map_err(|error| unopened(&error))
+}
+
+fn unopened(error: &OpenError) -> CallError {
+    let (kind, retry) = match error {
+        // Of the call itself: it would not fit anywhere.
+        OpenError::HeadTooLarge | OpenError::Length => (FailureKind::TooLarge, Retry::Never),
+        OpenError::TooManyCalls | OpenError::Stalled => (FailureKind::Breaker, Retry::Unprocessed),
+        OpenError::NotReady | OpenError::GoingAway | OpenError::IdsExhausted => {
+            (FailureKind::Tunnel, Retry::Unprocessed)
+        }
     };
-    let opened = tunnel.with(|session| session.open(&open, bodiless, Instant::now()));
-    match opened {
-        Ok(id) => Ok(Slot::new(tunnel, id, Side::Calling)),
-        Err(error @ (OpenError::HeadTooLarge | OpenError::Length)) => Err(CallError::new(
-            FailureKind::TooLarge,
-            format!("opening a call on its tunnel: {error}"),
-        )),
-        Err(error @ (OpenError::TooManyCalls | OpenError::Stalled)) => {
-            let detail = format!("opening a call on its tunnel: {error}");
-            Err(CallError::new(FailureKind::Breaker, detail).retry(Retry::Unprocessed))
-        }
-        Err(error) => {
-            let detail = format!("opening a call on its tunnel: {error}");
-            Err(CallError::new(FailureKind::Tunnel, detail).retry(Retry::Unprocessed))
-        }
-    }
+    CallError::new(kind, format!("opening a call on its tunnel: {error}")).retry(retry)
 }
 
-fn poll_reply(slot: &Slot, rest: &mut Pump, held: bool, cx: &mut Context<'_>) -> Poll<Result<ReplyHead, CallError>> {
+/// Moves the body on, and looks for the head of the reply.
+pub(super) fn poll_reply(
+    slot: &Slot,
+    rest: &mut Pump,
+    held: bool,
+    cx: &mut Context<'_>,
+) -> Poll<Result<ReplyHead, CallError>> {
     if !held && !rest.is_done() {
         match rest.poll(cx) {
             // The client broke its request. The sink has been told.

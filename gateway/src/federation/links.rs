@@ -5,7 +5,7 @@ mod dial;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -22,13 +22,18 @@ use tokio::task::JoinHandle;
 use super::Established;
 use super::state::PeerState;
 use crate::discovery::{Discovery, Endpoint};
+use crate::listen::shares::Shares;
 use crate::worker::Command;
 
 use accept::accept_tunnels;
 use dial::Dialler;
 
+/// Tunnels that a gateway dials in all. Workers without one to a site borrow those of others.
+const MAX_TUNNELS: usize = 256;
 /// Bytes that the kernel takes ahead of the network.
 const NOT_SENT: u32 = 128 * 1024;
+
+type Outbound = HashMap<(config::Name, SocketAddr), Arc<PeerState>>;
 
 /// What diallers and the acceptor share.
 #[derive(Debug)]
@@ -39,9 +44,9 @@ struct Common {
     /// Tunnels that each site dialled to us, by site.
     inbound: std::sync::Mutex<HashMap<config::Name, Arc<PeerState>>>,
     /// Tunnels that we dialled, by site and address: a dialler that is started anew knows those of the one before.
-    outbound: std::sync::Mutex<HashMap<(config::Name, SocketAddr), Arc<PeerState>>>,
+    outbound: std::sync::Mutex<Outbound>,
     /// Handshakes of arriving tunnels under way, by address.
-    shaking: std::sync::Mutex<HashMap<IpAddr, usize>>,
+    shaking: Arc<Shares>,
     refused: AtomicUsize,
 }
 
@@ -51,7 +56,7 @@ impl Common {
         Arc::clone(
             inbound
                 .entry(config::Name::from(site))
-                .or_insert_with(|| PeerState::new(self.workers.len())),
+                .or_insert_with(|| PeerState::new(self.workers.len(), self.settings.load().max_tunnels, site)),
         )
     }
 
@@ -59,11 +64,20 @@ impl Common {
         let mut outbound = self.outbound.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // An address that is gone, and so are its tunnels.
         outbound.retain(|_, state| Arc::strong_count(state) > 1);
-        Arc::clone(
+        let state = Arc::clone(
             outbound
                 .entry((config::Name::clone(site), address))
-                .or_insert_with(|| PeerState::new(self.workers.len())),
-        )
+                .or_insert_with(|| PeerState::new(self.workers.len(), 1, (site, address))),
+        );
+        self.share(&outbound);
+        state
+    }
+
+    /// Shares the tunnels that may be dialled out. Every gateway of every peer has one, however many there are.
+    fn share(&self, outbound: &Outbound) {
+        let share = (MAX_TUNNELS / outbound.len().max(1)).max(1);
+        let share = share.min(self.settings.load().max_tunnels);
+        outbound.values().for_each(|state| state.allow(share));
     }
 
     /// Marks the tunnels to addresses that a peer does not have any more.
@@ -132,7 +146,7 @@ impl Links {
             settings: ArcSwap::from_pointee(settings),
             inbound: std::sync::Mutex::default(),
             outbound: std::sync::Mutex::default(),
-            shaking: std::sync::Mutex::default(),
+            shaking: Arc::default(),
             refused: AtomicUsize::new(0),
         };
         Self {
@@ -176,6 +190,9 @@ impl Links {
     pub fn update(&mut self, config: &config::Config, discovery: &Discovery) {
         let before = self.common.settings.load_full();
         self.common.settings.store(Arc::new(config.federation.clone()));
+        let outbound = self.common.outbound.lock();
+        self.common
+            .share(&outbound.unwrap_or_else(std::sync::PoisonError::into_inner));
         if before.bind.is_some() != config.federation.bind.is_some() {
             // Who leaves the dialling to whom has changed.
             self.dialling.clear();

@@ -4,6 +4,7 @@
 //! sharing anything. The wire form is `causeway_protocols::tunnel`.
 
 pub mod accept;
+pub mod bridge;
 pub mod call;
 pub mod caller;
 pub mod carrier;
@@ -22,6 +23,7 @@ use causeway_pki::tls::{Peer, TunnelTls};
 use causeway_protocols::tunnel::{GrowthLedger, Role};
 use tokio::sync::Notify;
 
+use self::bridge::Lenders;
 use self::state::TunnelPlace;
 use self::tunnel::Tunnel;
 
@@ -32,6 +34,8 @@ pub struct Shared {
     pub ledger: Arc<GrowthLedger>,
     /// Our credentials and whom we trust; none until there is an `[identity]`, then for good.
     pub tls: OnceLock<TunnelTls>,
+    /// Which workers have tunnels, for those without.
+    pub lenders: Arc<Lenders>,
     /// Workers of this gateway, as told in HELLO.
     pub workers: usize,
 }
@@ -69,16 +73,20 @@ pub struct Established {
 pub struct PeerLink {
     /// The site.
     pub site: config::Name,
+    worker: usize,
+    lenders: Arc<Lenders>,
     tunnels: RefCell<Vec<Rc<Tunnel>>>,
     ready: Notify,
     next: Cell<usize>,
 }
 
 impl PeerLink {
-    /// A link without tunnels.
-    pub fn new(site: config::Name) -> Self {
+    /// The link of this worker, without tunnels.
+    pub fn new(site: config::Name, worker: usize, lenders: Arc<Lenders>) -> Self {
         Self {
             site,
+            worker,
+            lenders,
             tunnels: RefCell::default(),
             ready: Notify::new(),
             next: Cell::new(0),
@@ -102,12 +110,22 @@ impl PeerLink {
     /// Adds a tunnel that has had its HELLO.
     pub fn add(&self, tunnel: Rc<Tunnel>) {
         self.tunnels.borrow_mut().push(tunnel);
+        self.lenders.note(&self.site, self.worker, true);
         self.ready.notify_waiters();
     }
 
     /// Removes a tunnel that takes no more calls.
     pub fn remove(&self, tunnel: &Rc<Tunnel>) {
-        self.tunnels.borrow_mut().retain(|other| !Rc::ptr_eq(other, tunnel));
+        let mut tunnels = self.tunnels.borrow_mut();
+        tunnels.retain(|other| !Rc::ptr_eq(other, tunnel));
+        if tunnels.is_empty() {
+            self.lenders.note(&self.site, self.worker, false);
+        }
+    }
+
+    /// What is known of the tunnels of other workers.
+    pub fn lenders(&self) -> &Lenders {
+        &self.lenders
     }
 
     /// Whether another tunnel takes calls.
@@ -124,5 +142,11 @@ impl PeerLink {
         tunnels
             .iter()
             .any(|other| other.started() > tunnel.started() && other.takes_calls())
+    }
+}
+
+impl Drop for PeerLink {
+    fn drop(&mut self) {
+        self.lenders.note(&self.site, self.worker, false);
     }
 }

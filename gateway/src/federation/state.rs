@@ -1,5 +1,6 @@
 //! How many tunnels there are to a peer, and which worker has them.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -10,6 +11,10 @@ use tokio::sync::watch;
 pub struct PeerState {
     /// Tunnels of each worker.
     of_worker: Vec<AtomicUsize>,
+    /// Tunnels there may be, however many workers there are.
+    most: AtomicUsize,
+    /// Which workers come first where there are fewer tunnels than workers: others for every peer.
+    seed: u64,
     /// Workers that the peer has, once it has said so.
     peer_workers: AtomicUsize,
     /// Tunnels that had their HELLO and take calls.
@@ -21,10 +26,14 @@ pub struct PeerState {
 }
 
 impl PeerState {
-    /// No tunnels; we have so many workers.
-    pub fn new(workers: usize) -> Arc<Self> {
+    /// No tunnels yet to what `of` names; we have so many workers, and there may be so many tunnels.
+    pub fn new(workers: usize, most: usize, of: impl Hash) -> Arc<Self> {
+        let mut hasher = DefaultHasher::new();
+        of.hash(&mut hasher);
         Arc::new(Self {
             of_worker: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            most: AtomicUsize::new(most),
+            seed: hasher.finish(),
             peer_workers: AtomicUsize::new(0),
             ready: AtomicUsize::new(0),
             surplus: AtomicBool::new(false),
@@ -42,13 +51,24 @@ impl PeerState {
         self.ready.load(Ordering::Acquire)
     }
 
-    /// As many as there should be: one for each worker of the side that has more of them.
+    /// As many as there should be: one for each worker of the side that has more of them, where there may be so many.
     pub fn wanted(&self) -> usize {
-        const MOST: usize = 64;
         self.of_worker
             .len()
             .max(self.peer_workers.load(Ordering::Acquire))
-            .min(MOST)
+            .min(self.most.load(Ordering::Acquire))
+    }
+
+    /// Whether there are as many that take calls as there should be.
+    pub fn has_enough(&self) -> bool {
+        self.ready() >= self.wanted()
+    }
+
+    /// There may be so many from now on. Those over it are not closed, but not replaced either.
+    pub fn allow(&self, most: usize) {
+        if self.most.swap(most, Ordering::AcqRel) != most {
+            self.changed.send_replace(());
+        }
     }
 
     /// Marks the tunnels as needed or not. Those that are not needed are given up when their calls have ended.
@@ -61,13 +81,21 @@ impl PeerState {
         self.changed.subscribe()
     }
 
+    /// The place of a worker in an order that is another one for every peer (rendezvous hashing), so that gateways with few
+    /// tunnels to each of many peers have as many at every worker.
+    fn rank(&self, worker: usize) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.seed, worker).hash(&mut hasher);
+        hasher.finish()
+    }
+
     /// Takes a place at the worker that has the fewest tunnels.
     pub fn deal(self: &Arc<Self>) -> TunnelPlace {
         let fewest = self
             .of_worker
             .iter()
             .enumerate()
-            .min_by_key(|(_, count)| count.load(Ordering::Acquire));
+            .min_by_key(|(worker, count)| (count.load(Ordering::Acquire), self.rank(*worker)));
         let worker = fewest.map_or(0, |(worker, _)| worker);
         if let Some(count) = self.of_worker.get(worker) {
             count.fetch_add(1, Ordering::AcqRel);
@@ -93,6 +121,11 @@ impl TunnelPlace {
     /// Whether the tunnel is not needed any more.
     pub fn is_surplus(&self) -> bool {
         self.state.surplus.load(Ordering::Acquire)
+    }
+
+    /// Gives the place back. Whoever keeps tunnels fills it, unless there are enough without.
+    pub fn leave(self) -> Arc<PeerState> {
+        Arc::clone(&self.state)
     }
 
     /// The peer has said HELLO: the tunnel takes calls.
@@ -123,7 +156,7 @@ mod tests {
 
     #[test]
     fn tunnels_are_dealt_evenly_and_their_places_come_back() {
-        let state = PeerState::new(3);
+        let state = PeerState::new(3, 64, "azure");
         let mut places: Vec<_> = (0..7).map(|_| state.deal()).collect();
         let mut of_worker = [0; 3];
         for place in &places {
@@ -137,7 +170,7 @@ mod tests {
 
     #[test]
     fn there_is_a_tunnel_for_each_worker_of_the_larger_side() {
-        let state = PeerState::new(2);
+        let state = PeerState::new(2, 64, "azure");
         assert_eq!(state.wanted(), 2);
         let mut place = state.deal();
         place.is_ready(4);
@@ -145,5 +178,32 @@ mod tests {
         assert_eq!((state.wanted(), state.ready(), state.live()), (4, 1, 1));
         drop(place);
         assert_eq!((state.ready(), state.live()), (0, 0));
+    }
+
+    #[test]
+    fn with_fewer_tunnels_than_workers_every_worker_has_some() {
+        let mut of_worker = [0; 8];
+        let states: Vec<_> = (0..400).map(|peer| PeerState::new(8, 1, ("site", peer))).collect();
+        let places: Vec<_> = states.iter().map(PeerState::deal).collect();
+        for place in &places {
+            of_worker[place.worker] += 1;
+        }
+        assert!(states.iter().all(|state| state.wanted() == 1 && state.live() == 1));
+        assert!(of_worker.iter().all(|count| (25..=80).contains(count)), "{of_worker:?}");
+        let again = PeerState::new(8, 1, ("site", 0)).deal().worker;
+        assert_eq!(again, places[0].worker, "a peer's worker stays");
+    }
+
+    #[test]
+    fn when_there_may_be_fewer_none_is_made_anew() {
+        let state = PeerState::new(4, 64, "azure");
+        let mut places: Vec<_> = (0..4).map(|_| state.deal()).collect();
+        places.iter_mut().for_each(|place| place.is_ready(4));
+        assert!(state.has_enough());
+        state.allow(2);
+        let left = places.remove(0).leave();
+        assert!(left.has_enough() && left.live() == 3);
+        state.allow(64);
+        assert!(!state.has_enough());
     }
 }

@@ -74,6 +74,7 @@ pub struct Tunnel {
     started: Instant,
     life: Life,
     up: Level,
+    calls: Level,
     is_up: Cell<bool>,
 }
 
@@ -122,12 +123,16 @@ impl Tunnel {
 
     /// Makes the slot of a call known to the reader.
     pub fn register(&self, id: CallId, slot: &Rc<Slot>) {
-        self.slots.borrow_mut().insert(id, Rc::downgrade(slot));
+        if self.slots.borrow_mut().insert(id, Rc::downgrade(slot)).is_none() {
+            self.calls.inc();
+        }
     }
 
     /// The work on a call is over.
     pub fn finished(&self, id: CallId) {
-        self.slots.borrow_mut().remove(&id);
+        if self.slots.borrow_mut().remove(&id).is_some() {
+            self.calls.dec();
+        }
         if !self.closed.get() {
             self.with(|session| session.finished(id));
         }
@@ -149,6 +154,7 @@ impl Tunnel {
         self.place.borrow_mut().take();
         self.lender.borrow_mut().take();
         let slots: Vec<_> = self.slots.borrow_mut().drain().collect();
+        slots.iter().for_each(|_| self.calls.dec());
         for slot in slots.into_iter().filter_map(|(_, slot)| slot.upgrade()) {
             slot.lost();
         }

@@ -35,12 +35,27 @@ pub async fn serve(
         Some(tls) => {
             let limit = world.snapshot.config.limits.handshakes;
             let Some(permit) = Permit::take(&worker.shared, |shared| &shared.handshakes, limit) else {
+                worker.observer.shared().metrics.limit_hit.with(&["handshakes"]).inc();
                 tracing::warn!(listener = %origin.listener, limit, "handshake refused: too many are under way");
+                return;
+            };
+            let config = &world.snapshot.config;
+            // Behind a proxy are many clients.
+            let most = if origin.is_trusted(config) {
+                usize::MAX
+            } else {
+                config.limits.handshakes_per_address
+            };
+            let Some(share) = worker.shared.shaking.take(origin.peer.ip(), most) else {
+                let metrics = &worker.observer.shared().metrics;
+                metrics.limit_hit.with(&["handshakes_per_address"]).inc();
+                // No line an attacker could fill the log with: it is counted.
+                tracing::debug!(client = %origin.peer, most, "handshake refused: too many of this address are under way");
                 return;
             };
             match Box::pin(handshake(stream, tls, timeouts.handshake)).await {
                 Ok(stream) => {
-                    drop(permit);
+                    drop((permit, share));
                     Socket::tls(stream, &worker.clock, timeouts.write)
                 }
                 Err(error) => {

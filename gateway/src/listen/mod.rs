@@ -5,6 +5,7 @@ pub mod bind;
 pub mod connection;
 pub mod exchange;
 pub mod http1;
+pub mod shares;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -31,6 +32,15 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// Whether the connection comes from a proxy that its listener trusts.
+    pub fn is_trusted(&self, config: &config::Config) -> bool {
+        let mut listeners = config.listeners.iter();
+        let listener = listeners.find(|listener| *listener.name == *self.listener);
+        let proxies = listener.map(|listener| listener.trusted_proxies.as_slice());
+        let mut proxies = proxies.unwrap_or_default().iter();
+        proxies.any(|network| address::contains(network, self.peer.ip()))
+    }
+
     /// Whether its listener lets clients open WebSockets. One that a reload has removed opens no new ones.
     pub fn takes_websockets(&self, config: &config::Config) -> bool {
         let mut listeners = config.listeners.iter();

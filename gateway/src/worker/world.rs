@@ -30,7 +30,12 @@ pub struct World {
 }
 
 impl World {
-    pub(super) fn build(snapshot: Arc<Snapshot>, before: Option<&Self>, clock: &Rc<Clock>) -> Self {
+    pub(super) fn build(
+        snapshot: Arc<Snapshot>,
+        before: Option<&Self>,
+        clock: &Rc<Clock>,
+        new_link: impl Fn(&config::Name) -> PeerLink,
+    ) -> Self {
         let kept = |name: &str| {
             before.and_then(|before| before.services.iter().find(|service| *service.config().name == *name))
         };
@@ -48,11 +53,7 @@ impl World {
             .config
             .peers
             .iter()
-            .map(|peer| {
-                linked(peer)
-                    .cloned()
-                    .unwrap_or_else(|| Rc::new(PeerLink::new(config::Name::clone(&peer.site))))
-            })
+            .map(|peer| linked(peer).cloned().unwrap_or_else(|| Rc::new(new_link(&peer.site))))
             .collect();
         Self {
             snapshot,

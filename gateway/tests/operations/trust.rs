@@ -372,6 +372,58 @@ fn i10_half_open_handshakes_hold_up_nobody() {
 }
 
 #[test]
+fn i10_one_client_address_cannot_take_all_handshakes_of_a_listener() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["one.test".to_owned()]).unwrap();
+    fs::write(folder.path().join("tls.crt"), made.cert.pem()).unwrap();
+    fs::write(folder.path().join("tls.key"), made.signing_key.serialize_pem()).unwrap();
+    let files = |name: &str| folder.path().join(name).display().to_string();
+    let text = head("aws")
+        + &format!(
+            "[limits]\nhandshakes_per_address = 4\n[[listeners]]\nname = \"public\"\nbind = \"127.0.0.1:0\"\n\
+             trusted_proxies = [\"127.0.0.7/32\"]\ntls = {{ certificate = {:?}, private_key = {:?} }}\n",
+            files("tls.crt"),
+            files("tls.key"),
+        )
+        + &service("demo", &[])
+        + &route("demo");
+    let app = start(&text);
+    let from = |host: u8| {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, host], 0)).into()).unwrap();
+        socket.connect(&public(&app).into()).unwrap();
+        TcpStream::from(socket)
+    };
+    let client = tls_client(None, &[&rustls::version::TLS13], b"http/1.1");
+    let get = |host: u8| {
+        let name = ServerName::try_from("gateway.test").unwrap();
+        let tls = rustls::ClientConnection::new(Arc::clone(&client), name).unwrap();
+        let mut stream = rustls::StreamOwned::new(tls, from(host));
+        write!(stream, "GET /bytes/10 HTTP/1.1\r\nhost: one.test\r\n\r\n")?;
+        read_reply(&mut std::io::BufReader::new(&mut stream)).map(|reply| reply.0)
+    };
+    let shaking = || app.shared().handshakes.load(Ordering::Relaxed);
+    // Nothing is said on these: a handshake that is under way for as long as it may be.
+    let idle: Vec<_> = (0..8).map(|_| from(9)).collect();
+    until("the share of the address is taken", PATIENCE, || shaking() == 4);
+    assert!(get(9).is_err(), "the address has its share");
+    assert_eq!(get(10).unwrap(), 200, "another is served");
+    let proxied: Vec<_> = (0..8).map(|_| from(7)).collect();
+    until("a proxy has no such limit", PATIENCE, || shaking() == 12);
+    drop((idle, proxied));
+    until("handshakes are given back", PATIENCE, || shaking() == 0);
+    assert_eq!(get(9).unwrap(), 200, "and so are shares");
+    let refused = app
+        .shared()
+        .telemetry
+        .metrics
+        .limit_hit
+        .with(&["handshakes_per_address"])
+        .value();
+    assert_eq!(refused, 5);
+}
+
+#[test]
 fn listener_certificates_are_reloaded_and_connections_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str| {

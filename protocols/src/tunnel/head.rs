@@ -68,6 +68,70 @@ pub struct OpenHead {
     pub urgency: Option<u8>,
 }
 
+/// The head of a call that is to be opened: an [`OpenHead`] that borrows, so that nothing of the call is copied but onto the wire.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening<'a> {
+    /// See [`OpenHead::call`].
+    pub call: &'a CallHead,
+    /// See [`OpenHead::export`].
+    pub export: &'a str,
+    /// See [`OpenHead::left`].
+    pub left: Option<Duration>,
+    /// See [`OpenHead::attempts`].
+    pub attempts: u8,
+    /// Sites that the call has been at before this one.
+    pub visited: &'a [String],
+    /// The site that it is at now; none where `visited` has it.
+    pub here: Option<&'a str>,
+    /// See [`OpenHead::caller`].
+    pub caller: Option<&'a [u8]>,
+    /// See [`OpenHead::trace`].
+    pub trace: Option<TraceParent>,
+    /// See [`OpenHead::request_id`].
+    pub request_id: Option<&'a str>,
+    /// See [`OpenHead::urgency`].
+    pub urgency: Option<u8>,
+}
+
+impl<'a> From<&'a OpenHead> for Opening<'a> {
+    fn from(head: &'a OpenHead) -> Self {
+        Self {
+            call: &head.call,
+            export: &head.export,
+            left: head.left,
+            attempts: head.attempts,
+            visited: &head.visited,
+            here: None,
+            caller: head.caller.as_deref(),
+            trace: head.trace,
+            request_id: head.request_id.as_deref(),
+            urgency: head.urgency,
+        }
+    }
+}
+
+impl Opening<'_> {
+    /// The same, for as long as one likes.
+    pub fn to_owned(&self) -> OpenHead {
+        OpenHead {
+            call: self.call.clone(),
+            export: self.export.to_owned(),
+            left: self.left,
+            attempts: self.attempts,
+            visited: self.sites().map(str::to_owned).collect(),
+            caller: self.caller.map(<[u8]>::to_vec),
+            trace: self.trace,
+            request_id: self.request_id.map(str::to_owned),
+            urgency: self.urgency,
+        }
+    }
+
+    /// Every site that the call has been at.
+    fn sites(&self) -> impl Iterator<Item = &str> {
+        self.visited.iter().map(String::as_str).chain(self.here)
+    }
+}
+
 /// A `traceparent` (W3C Trace Context, section 3.2).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TraceParent([u8; 55]);
@@ -140,17 +204,17 @@ pub enum HeadError {
 /// # Errors
 /// [`TooLarge`] when there are too many fields or sites, a value is over its limit, or the export or a site is no name;
 /// `out` then holds a part.
-pub fn encode(head: &OpenHead, out: &mut BytesMut) -> Result<(), TooLarge> {
-    let call = &head.call;
+pub fn encode(head: &Opening<'_>, out: &mut BytesMut) -> Result<(), TooLarge> {
+    let call = head.call;
     let target = call.target.path_and_query();
     let fields = call.fields.as_wire();
     if target.len() > MAX_HEAD
         || fields.len() > MAX_HEAD
         || call.fields.len() > MAX_FIELDS
-        || head.visited.len() > MAX_VISITED
-        || head.caller.as_ref().is_some_and(|caller| caller.len() > MAX_CALLER)
+        || head.sites().count() > MAX_VISITED
+        || head.caller.is_some_and(|caller| caller.len() > MAX_CALLER)
         || !is_name(head.export.as_bytes())
-        || head.visited.iter().any(|site| !is_name(site.as_bytes()))
+        || head.sites().any(|site| !is_name(site.as_bytes()))
     {
         return Err(TooLarge);
     }
@@ -178,16 +242,16 @@ pub fn encode(head: &OpenHead, out: &mut BytesMut) -> Result<(), TooLarge> {
         tlv(out, key::LEFT, &micros.to_be_bytes())?;
     }
     tlv(out, key::ATTEMPTS, &[head.attempts])?;
-    for site in &head.visited {
+    for site in head.sites() {
         tlv(out, key::VISITED, site.as_bytes())?;
     }
-    if let Some(caller) = &head.caller {
+    if let Some(caller) = head.caller {
         tlv(out, key::CALLER, caller)?;
     }
     if let Some(trace) = &head.trace {
         tlv(out, key::TRACE, &trace.0)?;
     }
-    if let Some(id) = head.request_id.as_ref().filter(|id| is_request_id(id.as_bytes())) {
+    if let Some(id) = head.request_id.filter(|id| is_request_id(id.as_bytes())) {
         tlv(out, key::REQUEST_ID, id.as_bytes())?;
     }
     if let Some(urgency) = head.urgency {

@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes};
 use super::calls::CallId;
 use super::event::Origin;
 use super::frame::{self, END, HOLD, Kind, MAX_DATA, TooLarge};
-use super::head::{self, OpenHead};
+use super::head::{self, Opening};
 use super::receive::{MAX_INTERIMS, is_interim};
 use super::reply::{self, Ended};
 use super::session::{HEADS_LIMIT, OUT_LIMIT, Session};
@@ -74,7 +74,8 @@ impl Session {
     ///
     /// # Errors
     /// See [`OpenError`]; nothing was written then.
-    pub fn open(&mut self, head: &OpenHead, end: bool, now: Instant) -> Result<CallId, OpenError> {
+    pub fn open<'a>(&mut self, head: impl Into<Opening<'a>>, end: bool, now: Instant) -> Result<CallId, OpenError> {
+        let head = head.into();
         let peer = self.peer.as_ref().ok_or(OpenError::NotReady)?;
         if self.peer_away.is_some() {
             return Err(OpenError::GoingAway);
@@ -92,7 +93,7 @@ impl Session {
         }
         let hold = head.call.hold && !end;
         let flags = if end { END } else { 0 } | if hold { HOLD } else { 0 };
-        frame::put_with(&mut self.out, number, Kind::Head, flags, |out| head::encode(head, out))
+        frame::put_with(&mut self.out, number, Kind::Head, flags, |out| head::encode(&head, out))
             .map_err(|TooLarge| OpenError::HeadTooLarge)?;
         self.next = next;
         self.open_here += 1;

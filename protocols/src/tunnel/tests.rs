@@ -118,7 +118,7 @@ pub(super) fn raw(call: u32, kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
 
 pub(super) fn head_payload(head: &OpenHead) -> Vec<u8> {
     let mut out = BytesMut::new();
-    head::encode(head, &mut out).unwrap();
+    head::encode(&head.into(), &mut out).unwrap();
     out.to_vec()
 }
 

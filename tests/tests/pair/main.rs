@@ -90,6 +90,55 @@ everywhere! {
     python_websocket_calls,
 }
 
+/// Through a pair whose entry has four workers and one tunnel: three of them borrow it.
+mod bridge {
+    use crate::{Place, clients};
+
+    #[test]
+    fn grpc_calls_over_a_borrowed_tunnel() {
+        crate::borrowing(clients::python_grpc_calls);
+    }
+
+    #[test]
+    fn websockets_over_a_borrowed_tunnel() {
+        crate::borrowing(clients::python_websocket_calls);
+    }
+
+    #[test]
+    fn http_over_a_borrowed_tunnel() {
+        crate::borrowing(|place: &Place| {
+            clients::curl_uploads_and_downloads(place);
+            clients::python_http_calls(place);
+        });
+    }
+}
+
+fn borrowing(scenario: impl Fn(&Place)) {
+    let backends = Running::start("azure");
+    let narrow = |setup: causeway_tests::SiteSetup| {
+        setup
+            .environment("CAUSEWAY_WORKERS", "4")
+            .environment("CAUSEWAY_FEDERATION__MAX_TUNNELS", "1")
+    };
+    let pair = Pair::start_with(&backends.upstreams(), narrow);
+    let place = Place {
+        entry: pair.entry(),
+        backends,
+        _gateways: Gateways::None,
+    };
+    scenario(&place);
+    // Connections go to one of four workers: many calls at one of them only would be a wonder.
+    for _ in 0..32 {
+        assert_eq!(causeway_tests::client::get(pair.aws.public(), "/").unwrap().status, 200);
+    }
+    let metrics = pair.aws.metrics();
+    assert!(metrics.sum("causeway_tunnel_borrowed_total", &["peer=\"azure\""]) > 0.0);
+    assert_eq!(metrics.sum("causeway_tunnel_up", &["peer=\"azure\""]), 1.0);
+    causeway_tests::until("the calls are gone", std::time::Duration::from_secs(5), || {
+        pair.aws.metrics().sum("causeway_tunnel_calls", &[]) == 0.0
+    });
+}
+
 /// The backend itself speaks WebSocket over HTTP/1.1 only: RFC 8441 is the gateway's.
 #[test]
 fn websocket_over_http2_through_one_gateway() {

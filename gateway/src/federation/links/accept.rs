@@ -1,7 +1,6 @@
 //! The acceptor of tunnels: a bounded number of handshakes, and of those a share for each address.
 
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -36,7 +35,7 @@ pub(super) async fn accept_tunnels(socket: TcpListener, tls: Arc<rustls::ServerC
             tracing::warn!(%address, "tunnel refused: too many handshakes are under way");
             continue;
         };
-        let Some(one) = Shaking::begin(&common, address.ip()) else {
+        let Some(one) = common.shaking.take(address.ip(), MAX_HANDSHAKES_OF_ONE) else {
             tracing::debug!(%address, "tunnel refused: too many handshakes of this address are under way");
             continue;
         };
@@ -63,43 +62,6 @@ pub(super) async fn accept_tunnels(socket: TcpListener, tls: Arc<rustls::ServerC
                 Err(_) => tracing::warn!(%address, ?limit, "tunnel refused: the handshake took too long"),
             }
         });
-    }
-}
-
-/// One handshake of an address, as long as it lives.
-struct Shaking {
-    common: Arc<Common>,
-    address: IpAddr,
-}
-
-impl Shaking {
-    fn begin(common: &Arc<Common>, address: IpAddr) -> Option<Self> {
-        let mut shaking = common.shaking.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let count = shaking.entry(address).or_default();
-        if *count >= MAX_HANDSHAKES_OF_ONE {
-            return None;
-        }
-        *count += 1;
-        Some(Self {
-            common: Arc::clone(common),
-            address,
-        })
-    }
-}
-
-impl Drop for Shaking {
-    fn drop(&mut self) {
-        let mut shaking = self
-            .common
-            .shaking
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(count) = shaking.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                shaking.remove(&self.address);
-            }
-        }
     }
 }
 

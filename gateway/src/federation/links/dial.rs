@@ -68,7 +68,7 @@ impl Dialler {
         loop {
             ours.mark_unchanged();
             theirs.mark_unchanged();
-            let enough = inbound.ready() >= inbound.wanted();
+            let enough = inbound.has_enough();
             state.set_surplus(self.defers && enough);
             if self.defers && state.live() == 0 && self.is_left_to_them(&inbound).await {
                 continue;

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use super::Tunnel;
 use super::life::Life;
 use crate::drain::{Guard, Stage};
 use crate::federation::carrier::Carrier;
-use crate::federation::state::TunnelPlace;
+use crate::federation::state::{PeerState, TunnelPlace};
 use crate::federation::stream::Slot;
 use crate::federation::{Established, accept};
 use crate::worker::Worker;
@@ -40,7 +41,7 @@ pub fn start(established: Established, worker: &Rc<Worker>) {
         window: settings.window,
         max_calls: settings.max_calls,
         ping_every: settings.ping_interval,
-        ..Settings::new(std::sync::Arc::clone(&shared.ledger))
+        ..Settings::new(Arc::clone(&shared.ledger))
     };
     let Established {
         stream,
@@ -64,7 +65,8 @@ pub fn start(established: Established, worker: &Rc<Worker>) {
             return;
         }
     };
-    let up = worker.observer.shared().metrics.tunnel_up.with(&[&site]);
+    let metrics = &worker.observer.shared().metrics;
+    let (up, calls) = (metrics.tunnel_up.with(&[&site]), metrics.tunnel_calls.with(&[&site]));
     let tunnel = Rc::new(Tunnel {
         site,
         peer,
@@ -80,6 +82,7 @@ pub fn start(established: Established, worker: &Rc<Worker>) {
         started,
         life,
         up,
+        calls,
         is_up: Cell::new(false),
     });
     worker.has_tunnel(&tunnel);
@@ -124,6 +127,7 @@ impl Tunnel {
             return std::future::pending().await;
         }
         let timer = worker.clock.timer();
+        let mut left: Option<Arc<PeerState>> = None;
         let reason = loop {
             timer.arm(look / LOOKS);
             timer.wait().await;
@@ -134,9 +138,14 @@ impl Tunnel {
             }
             if Instant::now() >= self.life.replace {
                 // Its place is free, so that the dialler makes the next one; this one serves until that is ready.
-                self.place.borrow_mut().take();
+                let place = self.place.borrow_mut().take();
+                left = place.map(TunnelPlace::leave).or(left);
                 if link.is_some_and(|link| link.has_newer_than(self)) {
                     break GoAwayReason::Replaced;
+                }
+                // There may be fewer than there were: nobody makes another, and the workers of those that are left lend them.
+                if left.as_ref().is_some_and(|state| state.has_enough()) {
+                    break GoAwayReason::Surplus;
                 }
             }
         };

@@ -61,6 +61,8 @@ pub struct GatewayMetrics {
     pub tunnel_rtt: Family<Gauge>,
     /// `causeway_tunnel_calls{peer}`: calls under way through tunnels to or from a peer.
     pub tunnel_calls: Family<Level>,
+    /// `causeway_tunnel_borrowed_total{peer}`
+    pub tunnel_borrowed: Family<Counter>,
     /// `causeway_peer_refused_total{reason}`
     pub peer_refused: Family<Counter>,
     /// `causeway_certificate_expiry_timestamp_seconds{spiffe_id}`
@@ -147,6 +149,11 @@ impl GatewayMetrics {
                 &["peer"],
             ),
             tunnel_calls: registry.level("causeway_tunnel_calls", "Calls under way over tunnels.", &["peer"]),
+            tunnel_borrowed: registry.counter(
+                "causeway_tunnel_borrowed_total",
+                "Calls that went over the tunnel of another worker, because their own had none.",
+                &["peer"],
+            ),
             peer_refused: registry.counter(
                 "causeway_peer_refused_total",
                 "Gateways that were refused as a peer, by why.",

@@ -27,7 +27,7 @@ pub(crate) fn head(path: &str) -> OpenHead {
 
 fn encoded(head: &OpenHead) -> Vec<u8> {
     let mut out = BytesMut::new();
-    encode(head, &mut out).unwrap();
+    encode(&head.into(), &mut out).unwrap();
     out.to_vec()
 }
 
@@ -170,7 +170,7 @@ fn more_fields_than_the_limit_are_neither_sent_nor_taken() {
     wire.extend_from_slice(b"\x00\x01a\x00\x01b");
     assert_eq!(decode(&wire).unwrap_err(), HeadError::TooManyFields);
     head.call.fields.push(b"x-a", b"1").unwrap();
-    assert_eq!(encode(&head, &mut BytesMut::new()), Err(TooLarge));
+    assert_eq!(encode(&(&head).into(), &mut BytesMut::new()), Err(TooLarge));
 }
 
 #[test]
