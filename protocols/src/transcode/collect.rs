@@ -70,7 +70,12 @@ impl<'p> Collected<'p> {
     }
 
     /// The value of a single field: the last, or of a message all pieces together, which merges them.
-    pub(super) fn single(&self, field: &Field, places: &[Found]) -> Result<Single<'p>, TranscodeError> {
+    pub(super) fn single(
+        &self,
+        field: &Field,
+        places: &[Found],
+        room: &mut Room,
+    ) -> Result<Single<'p>, TranscodeError> {
         if field.kind.message().is_none() || places.len() == 1 {
             let last = self.raws(places).last().transpose()?;
             return Ok(Single::Raw(
@@ -79,9 +84,33 @@ impl<'p> Collected<'p> {
         }
         let mut merged = Vec::new();
         for raw in self.raws(places) {
-            merged.extend_from_slice(raw?.1.piece());
+            let piece = raw?.1.piece();
+            room.take(piece.len())?;
+            merged.extend_from_slice(piece);
         }
         Ok(Single::Merged(merged))
+    }
+}
+
+/// How many bytes may still be copied to put pieces of messages together. Pieces in pieces could otherwise make many
+/// copies of one message, all there at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room(usize);
+
+impl Room {
+    /// What a message of this length may need, and some more: a message that is merged once takes its length.
+    pub(super) fn of_message(length: usize) -> Self {
+        Self(length.saturating_mul(4).saturating_add(4096))
+    }
+
+    pub(super) fn take(&mut self, bytes: usize) -> Result<(), TranscodeError> {
+        match self.0.checked_sub(bytes) {
+            Some(left) => {
+                self.0 = left;
+                Ok(())
+            }
+            None => Err(TranscodeError::protobuf("messages in too many pieces")),
+        }
     }
 }
 

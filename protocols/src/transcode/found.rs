@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::collect::Collected;
+use super::collect::{Collected, Room};
 use super::error::{Place, TranscodeError};
 use super::from_json::{self, Bound};
 use super::method::{HTTP_BODY, Method};
@@ -146,7 +146,8 @@ impl Found {
                 Some(id) => {
                     let ty = types.message(output);
                     let collected = Collected::of(ty, proto)?;
-                    let single = collected.single(&ty.fields[id as usize], collected.field(id))?;
+                    let mut room = Room::of_message(proto.len());
+                    let single = collected.single(&ty.fields[id as usize], collected.field(id), &mut room)?;
                     Cow::Owned(single.raw().piece().to_vec())
                 }
             };
@@ -180,6 +181,17 @@ impl Found {
     ) -> Result<(), TranscodeError> {
         let variables = self.variables()?;
         let query = self.query(query.unwrap_or_default(), &variables)?;
+        if let Body::Field(id) = self.rule().body {
+            let body = Target {
+                path: vec![id],
+                parent: self.method.input().id,
+            };
+            let in_oneof = body.field(self.types()).oneof.is_some();
+            let mut others = variables.iter().chain(&query);
+            if in_oneof && others.any(|other| rival(self.types(), &body, &other.path)) {
+                return Err(TranscodeError::whole(RIVAL).below(&body.field(self.types()).json_name));
+            }
+        }
         let start = out.len();
         let mut given: Vec<_> = variables.iter().chain(&query).collect();
         given.sort_by(|a, b| a.path.cmp(&b.path));
@@ -241,14 +253,12 @@ impl Found {
                 continue;
             }
             let field = target.field(types);
-            for other in variables.iter().chain(&given) {
-                if *other.path == target.path {
-                    if field.is_single() {
-                        return Err(wrong("given twice".into()));
-                    }
-                } else if field.oneof.is_some() && rival(types, &target, &other.path) {
-                    return Err(wrong("another field of the same oneof is set too".into()));
-                }
+            let others = || variables.iter().chain(&given);
+            if field.is_single() && others().any(|other| *other.path == target.path) {
+                return Err(wrong("given twice".into()));
+            }
+            if field.oneof.is_some() && others().any(|other| rival(types, &target, &other.path)) {
+                return Err(wrong(RIVAL.into()));
             }
             given.push(Bound {
                 path: Cow::Owned(target.path),
@@ -259,13 +269,17 @@ impl Found {
     }
 }
 
+const RIVAL: &str = "another field of the same oneof is set too";
+
 /// Whether another path ends in the same oneof of the same message.
 fn rival(types: &Types, target: &Target, other: &[FieldId]) -> bool {
     let (Some((_, parent)), Some((last, other_parent))) = (target.path.split_last(), other.split_last()) else {
         return false;
     };
     let fields = &types.message(target.parent).fields;
-    parent == other_parent && fields[*last as usize].oneof == target.field(types).oneof
+    parent == other_parent
+        && target.path.last() != Some(last)
+        && fields[*last as usize].oneof == target.field(types).oneof
 }
 
 /// Tag and value of a field, from the text of a variable or a parameter; nothing for the default of an implicit field.

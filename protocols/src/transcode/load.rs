@@ -86,7 +86,11 @@ pub fn compile(files: &[(String, String)]) -> Result<Vec<u8>, SchemaError> {
 fn told(name: &str, error: &protox::Error) -> String {
     let file = error.file().unwrap_or(name);
     let text = format!("{error:?}");
-    if text.starts_with(file) { text } else { format!("{file}: {text}") }
+    if text.starts_with(file) {
+        text
+    } else {
+        format!("{file}: {text}")
+    }
 }
 
 fn compiler(texts: HashMap<String, String>) -> protox::Compiler {

@@ -104,7 +104,7 @@ impl Method {
         let plan = |message: prost_reflect::MessageDescriptor| {
             let id = types
                 .named(message.full_name())
-                .ok_or_else(|| wrong("a map entry is no message"))?;
+                .ok_or_else(|| wrong("its types are not in the set"))?;
             Ok::<_, SchemaError>(Arc::new(Plan {
                 types: types.clone(),
                 id,

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use http::Method as HttpMethod;
 
 use super::active::Active;
-use super::collect::Collected;
+use super::collect::{Collected, Room};
 use super::error::TranscodeError;
 use super::found::{http_body, is_raw, put_http_body};
 use super::json::{Json, Peek};
@@ -55,7 +55,8 @@ impl Method {
             Body::Field(id) if is_raw(types, input, id) => {
                 let ty = types.message(input);
                 let collected = Collected::of(ty, proto)?;
-                let single = collected.single(&ty.fields[id as usize], collected.field(id))?;
+                let mut room = Room::of_message(proto.len());
+                let single = collected.single(&ty.fields[id as usize], collected.field(id), &mut room)?;
                 Some(raw(single.raw().piece())?)
             }
             Body::Field(id) => Some(HttpBody::json(|out| {
@@ -77,6 +78,7 @@ impl Method {
                 out: &mut path_and_query,
                 separator: '?',
                 depth: 0,
+                room: Room::of_message(proto.len()),
             };
             query.message(input, proto, "", Active::all(omit.len()))?;
         }
@@ -192,13 +194,14 @@ impl Binding {
 
 /// The value of a path variable, as text.
 fn text(types: &Types, input: TypeId, proto: &[u8], target: &Target) -> Result<Vec<u8>, TranscodeError> {
+    let mut room = Room::of_message(proto.len());
     let (mut id, mut proto) = (input, Cow::Borrowed(proto));
     for (step, left) in target.path.iter().zip((0..target.path.len()).rev()) {
         let ty = types.message(id);
         let field = &ty.fields[*step as usize];
         let inside = {
             let collected = Collected::of(ty, &proto)?;
-            let single = collected.single(field, collected.field(*step))?;
+            let single = collected.single(field, collected.field(*step), &mut room)?;
             if left == 0 {
                 let mut text = Vec::new();
                 put_text(types, field.kind, single.raw(), &mut text)?;
@@ -298,6 +301,7 @@ struct Query<'a> {
     /// What comes before the next parameter.
     separator: char,
     depth: u32,
+    room: Room,
 }
 
 impl Query<'_> {
@@ -319,7 +323,7 @@ impl Query<'_> {
             let below = |error: TranscodeError| error.below(&name);
             match field.label {
                 Label::Explicit | Label::Implicit => {
-                    let single = collected.single(field, places)?;
+                    let single = collected.single(field, places, &mut self.room)?;
                     if field.label == Label::Implicit && single.raw().is_default() {
                         continue;
                     }

@@ -42,6 +42,9 @@ impl Target {
     pub(super) fn of(types: &Types, root: TypeId, name: &str) -> Result<Self, &'static str> {
         let mut parent = root;
         let mut path = Vec::new();
+        if name.split('.').nth(super::from_json::DEPTH as usize).is_some() {
+            return Err("messages nested too deep");
+        }
         let mut parts = name.split('.').peekable();
         while let Some(part) = parts.next() {
             let ty = types.message(parent);

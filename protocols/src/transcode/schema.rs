@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::error::SchemaError;
 use super::found::Found;
 use super::load;
-use super::method::Method;
+use super::method::{Method, Plan};
 use super::trie::{Missed, Trie};
 use super::types::Types;
 
@@ -76,6 +76,15 @@ impl Schema {
     /// The method of a gRPC path, `/package.Service/Method`.
     pub fn method(&self, path: &str) -> Option<&Arc<Method>> {
         self.by_path.get(path).map(|at| &self.methods[*at])
+    }
+
+    /// A message type by its full name, like `package.Message`.
+    pub fn message(&self, name: &str) -> Option<Plan> {
+        let id = self.types.named(name)?;
+        Some(Plan {
+            types: self.types.clone(),
+            id,
+        })
     }
 
     /// Every method, in the order of the descriptors.

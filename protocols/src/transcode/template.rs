@@ -72,7 +72,8 @@ impl Template {
         if names.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err("a variable is there twice");
         }
-        if self.variables.len() > super::active::PATHS {
+        // One path is left over for the body.
+        if self.variables.len() >= super::active::PATHS {
             return Err("too many variables");
         }
         Ok(self)

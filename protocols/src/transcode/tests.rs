@@ -28,10 +28,7 @@ static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
 });
 
 fn plan(name: &str) -> Plan {
-    Plan {
-        types: SCHEMA.types.clone(),
-        id: SCHEMA.types.named(name).unwrap(),
-    }
+    SCHEMA.message(name).unwrap()
 }
 
 fn method(name: &str) -> &'static Arc<Method> {

@@ -206,7 +206,8 @@ impl EnumType {
 impl Types {
     /// Compiles every message and enum of a pool.
     pub(super) fn of(pool: &DescriptorPool) -> Self {
-        let messages: Vec<_> = pool.all_messages().filter(|message| !message.is_map_entry()).collect();
+        // The entries of maps too: only custom keeps a plain field from having one as its type.
+        let messages: Vec<_> = pool.all_messages().collect();
         let index = |names: &mut dyn Iterator<Item = &str>| -> HashMap<Box<str>, u32> {
             names.map(Box::from).zip(0..).collect()
         };
@@ -268,10 +269,10 @@ impl Compiler<'_> {
         let oneof = field.containing_oneof();
         let (kind, label, theirs) = if field.is_map()
             && let prost_reflect::Kind::Message(entry) = field.kind()
+            && let (Some(key), Some(value)) = (entry.get_field(1), entry.get_field(2))
         {
-            let key = self.kind(&entry.map_entry_key_field().kind(), false);
-            let value = entry.map_entry_value_field().kind();
-            (self.kind(&value, false), Label::Map(key), value)
+            let key = self.kind(&key.kind(), false);
+            (self.kind(&value.kind(), false), Label::Map(key), value.kind())
         } else {
             let label = match field.cardinality() {
                 Cardinality::Repeated if field.is_packed() => Label::Packed,

@@ -188,3 +188,18 @@ fn proto2_has_groups_extensions_and_closed_enums() {
             .contains("3 is no value of `old.Closed`")
     );
 }
+
+#[test]
+fn p1_pieces_in_pieces_do_not_multiply_a_message() {
+    let everything = plan("test.Everything");
+    // At each level `inside` comes twice, so that each level has to be put together.
+    let mut proto = vec![b'x'; 100_000];
+    proto.splice(0..0, [0x72, 0xa0, 0x8d, 0x06]);
+    for _ in 0..90 {
+        let mut outer = vec![0x8a, 0x01, 0x00, 0x8a, 0x01];
+        wire::put_piece(&proto, &mut outer);
+        proto = outer;
+    }
+    let error = everything.to_json(&proto, &mut Vec::new()).unwrap_err();
+    assert!(error.reason().contains("too many pieces"), "{error}");
+}

@@ -234,6 +234,55 @@ fn dynamic(message: &DynamicMessage) -> serde_json::Value {
     value(&serde_json::to_vec(message).unwrap())
 }
 
+/// Texts that are nearly JSON, and sometimes are.
+fn json_like() -> impl Strategy<Value = String> {
+    #[rustfmt::skip]
+    let words = [
+        "{", "}", "[", "]", ",", ":", "\"a\"", "\"a\":", "\"", "\\", "\\u0041", "\\ud83d\\ude00", "\\ud800", "0", "-", "1", ".", "e", "E+", "1e400", "1.5", "-0", "01",
+        "true", "false", "null", "nul", " ", "\t", "\n", "\r", "\u{b}", "\0", "\u{feff}", "é", "/", "NaN", "'", "//", "\"b\":[", "\"\\n\"",
+    ];
+    let nearly =
+        proptest::collection::vec(proptest::sample::select(words.to_vec()), 0..12).prop_map(|words| words.concat());
+    let leaf = proptest::sample::select(vec![
+        "1",
+        "-1.5e3",
+        "\"x\"",
+        "true",
+        "null",
+        " [] ",
+        "{}",
+        "\"\\ud83d\\ude00\"",
+    ])
+    .prop_map(str::to_owned);
+    let whole = leaf.prop_recursive(4, 20, 4, |inside| {
+        proptest::collection::vec(inside, 0..4).prop_flat_map(|items| {
+            let object: Vec<_> = items
+                .iter()
+                .enumerate()
+                .map(|(at, item)| format!("\"k{at}\" :{item}"))
+                .collect();
+            proptest::sample::select(vec![
+                format!("[{}]", items.join(",")),
+                format!("{{{}}}", object.join(" ,\n")),
+            ])
+        })
+    });
+    let changed = (
+        whole,
+        any::<proptest::sample::Index>(),
+        proptest::sample::select(words.to_vec()),
+    );
+    let changed = changed.prop_map(|(text, at, word)| {
+        let at = at.index(text.len() + 1);
+        if text.is_char_boundary(at) {
+            format!("{}{word}{}", &text[..at], &text[at..])
+        } else {
+            text
+        }
+    });
+    prop_oneof![nearly, changed]
+}
+
 /// The fields of a message, cut apart.
 fn pieces(proto: &[u8]) -> Vec<&[u8]> {
     let mut wire = wire::Wire::new(proto);
@@ -305,6 +354,16 @@ proptest! {
             let _ = plan.from_json(&content, &mut out);
             let _ = plan.to_json(&content, &mut out);
         }
+    }
+
+    #[test]
+    fn j1_what_is_json_is_what_serde_json_says(text in json_like()) {
+        let value = plan("google.protobuf.Value");
+        let ours = value.from_json(text.as_bytes(), &mut Vec::new());
+        let theirs = serde_json::from_str::<serde_json::Value>(&text);
+        // Keys that come twice are refused here only.
+        let twice = ours.as_ref().is_err_and(|error| error.reason().contains("twice"));
+        prop_assert!(ours.is_ok() == theirs.is_ok() || twice, "{text}: {ours:?}, {theirs:?}");
     }
 
     #[test]

@@ -57,6 +57,7 @@ fn path_query_and_body_make_one_message() {
 
 #[test]
 fn requests_that_contradict_or_invent_are_refused_with_the_name() {
+    let deep = format!("/v1/shelves/1/books?author.{}first_name=x", "pupil_of.".repeat(20_000));
     #[rustfmt::skip]
     let table = [
         (Http::GET, "/v1/books/x?nope=1", "", "query parameter `nope`: there is no such field"),
@@ -77,6 +78,8 @@ fn requests_that_contradict_or_invent_are_refused_with_the_name() {
         (Http::PATCH, "/v1/shelves/1/books/2", r#"{"title":"T","name":"other"}"#, "book.name: the path has another value for it (byte 20"),
         (Http::POST, "/v1/shelves/1/books/2:move", r#"{"name":"other"}"#, "name: the path has another value for it"),
         (Http::POST, "/v1/shelves/s/books", r#"{"nope":1}"#, "book.nope: `library.v1.Book` has no such field"),
+        (Http::POST, "/v1/covers/one?second=x", "\"y\"", "first: another field of the same oneof"),
+        (Http::GET, &deep, "", "messages nested too deep"),
         (Http::GET, "/v1/nothing", "", "NotFound"), (Http::GET, "/v1//books", "", "NotFound"),
         (Http::PUT, "/v1/books/x", "", "Method { allow: [GET] }"), (Http::GET, "/library.v1.Library/GetBook", "", "Method { allow: [POST] }"),
         (Http::POST, "/v1/shelves/1/books/2", "", "Method { allow: [DELETE, GET, PATCH] }"),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Stop, ToJson, entry};
 use crate::transcode::active::Active;
-use crate::transcode::collect::{Collected, Found};
+use crate::transcode::collect::{Collected, Found, Room};
 use crate::transcode::error::TranscodeError;
 use crate::transcode::types::{FieldId, Kind, Label, MessageType, WireType};
 use crate::transcode::wire::Raw;
@@ -68,7 +68,7 @@ impl ToJson<'_> {
         let field = &ty.fields[places[0].field as usize];
         match field.label {
             Label::Explicit | Label::Implicit => {
-                let single = collected.single(field, places)?;
+                let single = collected.single(field, places, &mut self.room)?;
                 if field.label == Label::Implicit && single.raw().is_default() {
                     return Ok(false);
                 }
@@ -121,12 +121,13 @@ impl ToJson<'_> {
 }
 
 /// The pieces of the oneof member `number` of a `google.protobuf.Value` that follow its last other member, merged.
-pub(super) fn last_run(proto: &[u8], number: u32) -> Result<Vec<u8>, TranscodeError> {
+pub(super) fn last_run(proto: &[u8], number: u32, room: &mut Room) -> Result<Vec<u8>, TranscodeError> {
     let mut merged = Vec::new();
     super::each(proto, |next, wire_type, raw| match next {
         next if next == number && wire_type == WireType::Len => merged.extend_from_slice(raw.piece()),
         1..=6 => merged.clear(),
         _ => {}
     })?;
+    room.take(merged.len())?;
     Ok(merged)
 }
