@@ -59,6 +59,8 @@ pub struct Config {
     pub drain: Drain,
     /// How names are resolved.
     pub dns: Dns,
+    /// What must survive a restart is kept in this directory; none: in memory only.
+    pub state_dir: Option<PathBuf>,
     /// Traffic threads. Default: one per core.
     pub workers: Option<NonZeroUsize>,
     /// Files this configuration was read from, to be watched for changes.

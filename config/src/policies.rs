@@ -1,6 +1,6 @@
 //! The policies of a route: what is checked, limited, kept or changed of its calls.
 
-pub use crate::file::policies::{Concurrency, LimitKey, RateLimit};
+pub use crate::file::policies::{Concurrency, LimitKey, Period, Quota, QuotaAmount, RateLimit};
 pub use crate::file::policies::{Cors, CorsList, FrameOptions, Hsts, IpLists, SecurityHeaders};
 
 /// The policies that a route has configured. They run in the order of the gateway, not of the file.
@@ -17,6 +17,8 @@ pub struct Policies {
     pub security_headers: Option<SecurityHeaders>,
     /// How many calls may be open at once: `[routes.concurrency]`, or several rules, all of which must agree.
     pub concurrency: Vec<Concurrency>,
+    /// How much may be used in a period: `[routes.quota]`, or several rules, all of which must agree.
+    pub quota: Vec<Quota>,
     /// How often calls may come: `[routes.rate_limit]`, or several rules, all of which must agree.
     pub rate_limit: Vec<RateLimit>,
 }

@@ -23,6 +23,7 @@ use crate::discovery::Discovery;
 use crate::drain::{Drain, Drained, Stage};
 use crate::federation::{self, links::Links};
 use crate::identity;
+use crate::limits::store;
 use crate::memory::Budget;
 use crate::policy;
 use crate::reload;
@@ -127,7 +128,10 @@ impl App {
         let metrics = &telemetry.metrics;
         let mut problems = Vec::new();
         let material = identity::load(&config, None).map_err(|errors| problems.extend(of(errors)));
-        let policies = policy::State::default();
+        let policies = policy::State::open(config.state_dir.as_deref()).map_err(|error| problems.push(error.into()));
+        let Ok(policies) = policies else {
+            return Err(AppError::of(problems));
+        };
         let services = ServiceStates::new(&telemetry.registry);
         let kept = Kept {
             discovery: &discovery,
@@ -192,6 +196,11 @@ impl App {
         let gateway = Arc::new(gateway);
         telling::tell_lookups(&gateway);
         telling::tell_limits(&gateway.shared);
+        telling::warn_of_memory(&gateway.config());
+        if let Some(store) = &gateway.shared.policies.store {
+            let failures = gateway.shared.telemetry.metrics.state_failures.clone();
+            gateway.control.spawn(store::keep(Arc::downgrade(store), failures));
+        }
         Ok(Self {
             control,
             gateway,
@@ -279,6 +288,10 @@ impl App {
         drain.enter(Stage::Cutting);
         for worker in std::mem::take(&mut *poisoned(&self.gateway.workers)) {
             worker.join();
+        }
+        // No worker is left that could spend anything.
+        if let Some(store) = &self.gateway.shared.policies.store {
+            store::save(store, &self.gateway.shared.telemetry.metrics.state_failures);
         }
         telling::flush(&self.gateway.shared.telemetry, &self.control);
         self.control.shutdown_timeout(Duration::from_secs(2));

@@ -5,6 +5,7 @@
 
 mod coded;
 pub mod collect;
+pub mod metered;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,6 +16,7 @@ use causeway_protocols::websocket::{Direction, Tracker, TrackerLimits, WsViolati
 use causeway_protocols::{Code, End, FailureKind, Reset, name};
 
 pub use self::coded::Coded;
+pub use self::metered::Metered;
 use crate::federation::bridge::{BridgeBody, BridgeOutlet};
 use crate::federation::stream::{TunnelBody, TunnelOutlet};
 use crate::http1::{Http1Body, Http1Outlet};
@@ -89,6 +91,8 @@ pub enum Body {
     Replay(ReplayBody),
     /// Another body seen through something.
     Coded(Box<Coded>),
+    /// Another body that is watched as it passes.
+    Metered(Box<Metered>),
 }
 
 impl Body {
@@ -114,6 +118,7 @@ impl Body {
             Self::Bridge(body) => body.poll_chunk(cx),
             Self::Replay(body) => body.poll_chunk(cx),
             Self::Coded(body) => body.poll_chunk(cx),
+            Self::Metered(body) => body.poll_chunk(cx),
         }
     }
 
@@ -123,6 +128,7 @@ impl Body {
             Self::Http2(body) => body.absorb(cx),
             Self::Replay(body) => body.absorb(cx),
             Self::Coded(body) => body.absorb(cx),
+            Self::Metered(body) => body.absorb(cx),
             _ => {}
         }
     }
@@ -132,6 +138,7 @@ impl Body {
         match self {
             Self::Empty => true,
             Self::Bytes(bytes) => bytes.is_empty(),
+            Self::Metered(body) => body.is_empty(),
             _ => false,
         }
     }

@@ -75,6 +75,8 @@ pub(crate) struct ConfigFile {
     drain: Option<DrainFile>,
     /// How names are resolved.
     dns: Option<DnsFile>,
+    /// A directory for what must survive a restart, such as quotas; one gateway each. Default: none, memory only.
+    state_dir: Option<value::PathText>,
     /// Traffic threads, 1 to 1024. Default: one per core.
     workers: Option<i64>,
 }
@@ -175,6 +177,10 @@ pub(crate) fn parse(mut tree: Map<String, Value>, problems: &mut Problems) -> Op
     let timeouts = timeouts.and_then(|timeouts| timeouts.parse(&at("timeouts"), problems));
     let drain = drain.and_then(|drain| drain.parse(&at("drain"), problems));
     let dns = dns.and_then(|dns| dns.parse(&at("dns"), problems));
+    let state_dir: Option<value::PathText> = read::section(&mut tree, "state_dir", problems);
+    let state_dir = value::optional(state_dir, |path| {
+        path.parse(&at("state_dir"), value::Kind::Directory, problems)
+    });
     let workers = workers(tree.remove("workers"), &at("workers"), problems);
 
     let config = Config {
@@ -194,6 +200,7 @@ pub(crate) fn parse(mut tree: Map<String, Value>, problems: &mut Problems) -> Op
         timeouts: timeouts?,
         drain: drain?,
         dns: dns?,
+        state_dir: state_dir?,
         workers: workers?,
         sources: Vec::new(),
         effective: "".into(),

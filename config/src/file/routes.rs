@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::Known;
 use super::destination::{FixedFile, RedirectFile, ToFile, template, to};
 use super::matching::{MatchFile, prefix};
-use super::policies::{ConcurrencyFile, CorsFile, IpFile, PoliciesFile, RateLimitFile, SecurityHeadersFile};
+use super::policies::{ConcurrencyFile, CorsFile, IpFile, PoliciesFile, QuotaFile, RateLimitFile, SecurityHeadersFile};
 use super::services::{LONGEST, RetryFile};
 use super::value::{OneOrMany, all, is_host, name, optional};
 use crate::model::{Destination, Match, Name, PathMatch, Rewrite, Route, Segment};
@@ -52,6 +52,8 @@ pub(super) struct RouteFile {
     security_headers: Option<SecurityHeadersFile>,
     /// How many calls may be open at once: one rule, or `[[routes.concurrency]]` for several that must all agree.
     concurrency: Option<OneOrMany<ConcurrencyFile>>,
+    /// How much may be used in a period: one rule, or `[[routes.quota]]` for several that must all agree.
+    quota: Option<OneOrMany<QuotaFile>>,
     /// How often calls may come: one rule, or `[[routes.rate_limit]]` for several that must all agree.
     rate_limit: Option<OneOrMany<RateLimitFile>>,
 }
@@ -174,6 +176,7 @@ impl RouteFile {
             cors: self.cors,
             security_headers: self.security_headers,
             rate_limit: self.rate_limit,
+            quota: self.quota,
             concurrency: self.concurrency,
         };
         let policies = policies.parse(at, problems);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::LimitKey;
+use crate::{LimitKey, Period, QuotaAmount};
 
 /// A route with these lines in it.
 fn route(lines: &str) -> String {
@@ -60,6 +60,51 @@ fn a_concurrency_limit_needs_a_number() {
         let told = told(&route(&format!("[routes.concurrency]\n{lines}")));
         assert!(told.contains(wanted), "{lines}: {told}");
     }
+}
+
+#[test]
+fn a_quota_has_an_amount_and_a_period() {
+    let config = load_with_route(
+        "[[routes.quota]]\nrequests = 100\nper = 'day'\n\
+         [[routes.quota]]\nbytes = '1GiB'\nper = 'month'\nkey = 'plan'\nname = 'traffic'\n",
+    );
+    let [first, second] = &config.routes[0].policies.quota[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (first.amount, first.per, &first.key),
+        (QuotaAmount::Requests(100), Period::Day, &LimitKey::Identity)
+    );
+    assert_eq!(
+        (second.amount, second.per, &*second.name),
+        (QuotaAmount::Bytes(1 << 30), Period::Month, "traffic")
+    );
+    for (lines, wanted) in [
+        ("per = 'day'", "quota.requests: is missing"),
+        ("requests = 1", "quota.per: is missing"),
+        (
+            "requests = 1\nbytes = 1\nper = 'day'",
+            "quota.bytes: stands beside `requests`",
+        ),
+        ("requests = 0\nper = 'day'", "quota.requests: must be between 1 and"),
+        (
+            "requests = 1\nper = 'year'",
+            "quota.per: must be one of `hour`, `day`, `week`, `month`",
+        ),
+    ] {
+        let told = told(&route(&format!("[routes.quota]\n{lines}")));
+        assert!(told.starts_with("configuration has 1 problem\n"), "{lines}: {told}");
+        assert!(told.contains(wanted), "{lines}: {told}");
+    }
+    let told = told_first("state_dir = 'nowhere'");
+    assert!(told.contains("state_dir: reading `nowhere`: No such file"), "{told}");
+}
+
+/// What is printed about a key of the top level.
+fn told_first(line: &str) -> String {
+    crate::load_str("c.toml", &format!("{line}\n{LEAST}"))
+        .unwrap_err()
+        .to_string()
 }
 
 fn load_with_route(lines: &str) -> Config {

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::identity::IdentityError;
+use crate::limits::store::StoreError;
 use crate::snapshot::BuildError;
 
 /// Why a gateway did not start, or a reload changed nothing.
@@ -26,6 +27,9 @@ pub enum AppError {
         #[source]
         source: io::Error,
     },
+    /// What must survive a restart cannot be read or written.
+    #[error(transparent)]
+    State(#[from] StoreError),
     /// The collector's address, header fields or certificates.
     #[error("telemetry: {0}")]
     Telemetry(String),

@@ -193,6 +193,9 @@ fn needs_restart(before: &Config, now: &Config, admin: Option<SocketAddr>) -> Ve
     if !same_port || admin != now.admin {
         changed.push("admin");
     }
+    if before.state_dir != now.state_dir {
+        changed.push("state_dir");
+    }
     if before.telemetry != now.telemetry {
         changed.push("telemetry");
     }

@@ -9,6 +9,7 @@ use causeway_config::{self as config, Config};
 
 use super::{AppError, Gateway};
 use crate::discovery::Failure;
+use crate::limits::store;
 use crate::observe::Telemetry;
 use crate::telemetry::export;
 use crate::telemetry::lines::{Complain, Lines, Output};
@@ -105,6 +106,13 @@ pub(super) fn tell_limits(shared: &Arc<Shared>) {
         let before = told.swap(crowded, Ordering::Relaxed);
         metrics.limiter_keys_crowded.add(crowded.saturating_sub(before));
     });
+}
+
+/// Says what is lost with the process although people expect it to be kept.
+pub(super) fn warn_of_memory(config: &Config) {
+    if let Some(warning) = store::warning(config) {
+        tracing::warn!("{warning}");
+    }
 }
 
 /// Sends what was not sent yet.

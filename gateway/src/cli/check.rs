@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::{ConfigArgs, Mistake, fail, print};
 use crate::app::App;
+use crate::limits::store;
 
 pub(super) fn check(args: &ConfigArgs) -> ExitCode {
     let config = match causeway_config::load(&args.config, &args.set) {
@@ -18,8 +19,9 @@ pub(super) fn check(args: &ConfigArgs) -> ExitCode {
         config.services.len(),
         config.routes.len()
     );
+    let warning = store::warning(&config).map_or_else(String::new, |warning| format!("warning: {warning}\n"));
     match App::check(config) {
-        Ok(()) => print(&summary),
+        Ok(()) => print(&(summary + &warning)),
         Err(error) => fail(&Mistake::start(&error)),
     }
 }

@@ -7,7 +7,10 @@ pub mod bucket;
 pub mod counters;
 pub mod holds;
 pub mod key;
+pub mod period;
+pub mod quotas;
 pub mod spent;
+pub mod store;
 
 pub use bucket::{Bucket, Taken};
 pub use counters::Counters;

@@ -10,6 +10,7 @@ pub mod cors;
 pub mod ip;
 mod loop_guard;
 mod origins;
+mod quota;
 mod rate_limit;
 mod security_headers;
 
@@ -19,9 +20,10 @@ pub(crate) mod testing;
 mod tests;
 
 use std::fmt;
+use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use causeway_config as config;
 use causeway_protocols::{Fields, name};
@@ -32,6 +34,7 @@ pub use self::concurrency::Held;
 use self::cors::Cors;
 use self::ip::Ip;
 use self::origins::Origins;
+use self::quota::Quota;
 use self::rate_limit::RateLimit;
 use self::security_headers::SecurityHeaders;
 use crate::call::{Call, Reply};
@@ -40,6 +43,8 @@ use crate::dispatch::Way;
 use crate::error::CallError;
 use crate::limits::Counters;
 use crate::limits::holds::Holds;
+use crate::limits::quotas::Quotas;
+use crate::limits::store::{Store, StoreError};
 use crate::snapshot::{BuildError, Kept};
 use crate::telemetry::metrics::Counter;
 
@@ -112,6 +117,28 @@ pub struct State {
     pub counters: Arc<Counters>,
     /// Open calls that are counted.
     pub holds: Arc<Holds>,
+    /// What was spent of quotas.
+    pub quotas: Arc<Quotas>,
+    /// Where that is written down, if anywhere.
+    pub store: Option<Arc<Mutex<Store>>>,
+}
+
+impl State {
+    /// What was kept in this directory, if there is one; else from nothing.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn open(folder: Option<&Path>) -> Result<Self, StoreError> {
+        let Some(folder) = folder else {
+            return Ok(Self::default());
+        };
+        let store = Store::open(folder)?;
+        Ok(Self {
+            quotas: Arc::clone(store.quotas()),
+            store: Some(Arc::new(Mutex::new(store))),
+            ..Self::default()
+        })
+    }
 }
 
 /// What is done with a refusal.
@@ -197,6 +224,10 @@ impl Policies {
         for rule in &route.policies.rate_limit {
             let counters = &kept.policies.counters;
             add(Arc::new(RateLimit::new(route, rule, counters)), Mode::of(rule.dry_run));
+        }
+        for rule in &route.policies.quota {
+            let quotas = &kept.policies.quotas;
+            add(Arc::new(Quota::new(route, rule, quotas)), Mode::of(rule.dry_run));
         }
         for rule in &route.policies.concurrency {
             add(

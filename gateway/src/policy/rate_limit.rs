@@ -2,7 +2,7 @@
 
 use std::hash::Hasher;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use causeway_config as config;
 use causeway_config::LimitKey;
@@ -13,7 +13,7 @@ use crate::call::{Call, Reply};
 use crate::context::CallContext;
 use crate::error::CallError;
 use crate::limits::counters::{Counters, Rule};
-use crate::limits::spent::Spent;
+use crate::limits::spent::{Spent, seconds};
 use crate::limits::{Bucket, Taken, key};
 
 /// One rule of `[routes.rate_limit]`.
@@ -81,21 +81,10 @@ impl Policy for RateLimit {
         }
     }
 
-    /// Says what is left, in the form with two fields of draft-ietf-httpapi-ratelimit-headers.
     fn shape<'a>(&'a self, reply: &'a mut Reply, cx: &'a Rc<CallContext>) -> Shape<'a> {
-        let Some(Spent { left, full }) = cx.spent.of(self.rule.id()) else {
-            return Shape::Done;
-        };
-        let now = format!("\"{}\";r={left};t={}", self.config.name, seconds(full));
-        let fields = &mut reply.head.fields;
-        // A name of the configuration and numbers: always legal as a value.
-        fields.push(b"ratelimit-policy", self.policy.as_bytes()).ok();
-        fields.push(b"ratelimit", now.as_bytes()).ok();
+        if let Some(spent) = cx.spent.of(self.rule.id()) {
+            spent.tell(&mut reply.head.fields, &self.config.name, &self.policy);
+        }
         Shape::Done
     }
-}
-
-/// Whole seconds, rounded up: who comes back then comes in time.
-fn seconds(span: Duration) -> u64 {
-    span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }

@@ -18,6 +18,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) fields: HashMap<String, String>,
     pub(crate) body: String,
+    /// Bytes of the body.
+    pub(crate) length: usize,
 }
 
 impl Answer {
@@ -81,6 +83,7 @@ fn read_head(stream: &mut impl Read) -> Answer {
     Answer {
         status,
         fields,
+        length: body.len(),
         body: String::from_utf8_lossy(&body).into_owned(),
     }
 }

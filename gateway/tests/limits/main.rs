@@ -8,4 +8,5 @@
 mod clients;
 mod concurrency;
 mod place;
+mod quota;
 mod rate;

@@ -61,8 +61,13 @@ pub(crate) struct Place {
 impl Place {
     /// Routes of all three protocols, each with these tables of its own; `top` is written before them.
     pub(crate) fn start(at: Where, top: &str, of_route: &str) -> Self {
+        Self::start_with(at, "", top, of_route)
+    }
+
+    /// The same, with these keys of the top level at the entry.
+    pub(crate) fn start_with(at: Where, keys: &str, top: &str, of_route: &str) -> Self {
         if at == Where::Here {
-            let base = head("local") + &listener() + &services("");
+            let base = keys.to_owned() + &head("local") + &listener() + &services("");
             let entry = start(&(base.clone() + top + &routes("", of_route)));
             return Self {
                 entry,
@@ -90,7 +95,8 @@ impl Place {
             + &services("export_to = [\"aws\"]");
         let far = start(&far);
         let federation = far.bound().federation.unwrap();
-        let base = head("aws")
+        let base = keys.to_owned()
+            + &head("aws")
             + &identity(&made, "aws")
             + &listener()
             + &format!(

@@ -4,6 +4,7 @@ mod concurrency;
 mod cors;
 mod ip;
 mod key;
+mod quota;
 mod rate_limit;
 mod rules;
 mod security_headers;
@@ -12,12 +13,14 @@ pub use concurrency::Concurrency;
 pub use cors::{Cors, CorsList};
 pub use ip::IpLists;
 pub use key::LimitKey;
+pub use quota::{Period, Quota, QuotaAmount};
 pub use rate_limit::RateLimit;
 pub use security_headers::{FrameOptions, Hsts, SecurityHeaders};
 
 pub(super) use concurrency::ConcurrencyFile;
 pub(super) use cors::CorsFile;
 pub(super) use ip::IpFile;
+pub(super) use quota::QuotaFile;
 pub(super) use rate_limit::RateLimitFile;
 pub(super) use security_headers::SecurityHeadersFile;
 
@@ -33,6 +36,7 @@ pub(super) struct PoliciesFile {
     pub(super) cors: Option<CorsFile>,
     pub(super) security_headers: Option<SecurityHeadersFile>,
     pub(super) rate_limit: Option<OneOrMany<RateLimitFile>>,
+    pub(super) quota: Option<OneOrMany<QuotaFile>>,
     pub(super) concurrency: Option<OneOrMany<ConcurrencyFile>>,
 }
 
@@ -45,12 +49,14 @@ impl PoliciesFile {
             headers.parse(&at.key("security_headers"), problems)
         });
         let rate_limit = rate_limit::parse(self.rate_limit, &at.key("rate_limit"), problems);
+        let quota = quota::parse(self.quota, &at.key("quota"), problems);
         let concurrency = concurrency::parse(self.concurrency, &at.key("concurrency"), problems);
         Some(Policies {
             ip: ip?,
             cors: cors?,
             security_headers: security_headers?,
             rate_limit: rate_limit?,
+            quota: quota?,
             concurrency: concurrency?,
         })
     }

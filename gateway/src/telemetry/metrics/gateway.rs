@@ -89,6 +89,8 @@ pub struct GatewayMetrics {
     pub limiter_keys: Gauge,
     /// `causeway_limiter_keys_crowded_total`: calls whose key found no room, and shared a bucket.
     pub limiter_keys_crowded: Counter,
+    /// `causeway_state_failures_total`: times that what must survive a restart could not be written down.
+    pub state_failures: Counter,
     failures: [Counter; FAILURES],
     calls: Family<Counter>,
     durations: Family<Histogram>,
@@ -212,6 +214,13 @@ impl GatewayMetrics {
                 .counter(
                     "causeway_limiter_keys_crowded_total",
                     "Calls whose key found no room among those that are counted, and shared a bucket.",
+                    &[],
+                )
+                .with(&[]),
+            state_failures: registry
+                .counter(
+                    "causeway_state_failures_total",
+                    "Times that what must survive a restart could not be written to `state_dir`.",
                     &[],
                 )
                 .with(&[]),
