@@ -2,6 +2,7 @@
 //!
 //! Only [`crate::load`] makes a [`Config`]; the file types that mirror what people write are in `file`.
 
+mod edge;
 mod federation;
 mod limits;
 mod listeners;
@@ -19,6 +20,7 @@ use causeway_pki::TrustDomain;
 
 use crate::secret::Secret;
 
+pub use edge::*;
 pub use federation::*;
 pub use limits::*;
 pub use listeners::*;
@@ -47,6 +49,8 @@ pub struct Config {
     pub services: Vec<Service>,
     /// Which call goes where; precedence is decided by the match, then by order.
     pub routes: Vec<Route>,
+    /// What is told of clients to backends, and of this gateway to both.
+    pub edge: Edge,
     /// The operator's port.
     pub admin: Admin,
     /// Traces, logs, metrics.

@@ -12,7 +12,7 @@ use causeway_protocols::{CallHead, Protocol};
 use crate::calls::Asked;
 use crate::clock::Timer;
 use crate::limits::spent::AllSpent;
-use crate::observe::Record;
+use crate::observe::{Record, Version};
 use crate::policy::Held;
 use crate::principal::Principal;
 use crate::worker::{Worker, World};
@@ -58,6 +58,10 @@ pub struct CallContext {
     pub caller: Caller,
     /// What its client speaks.
     pub protocol: Protocol,
+    /// What it came in by.
+    pub version: Version,
+    /// The id that both sites, the backend and the client know it by; see `edge.request_id`.
+    pub request_id: Option<Box<str>>,
     /// When its head was complete.
     pub started: Instant,
     /// When the client stops waiting, if it said so.
@@ -105,6 +109,10 @@ pub struct Arrival<'a> {
     pub head: &'a CallHead,
     /// Who makes it.
     pub caller: Caller,
+    /// What it came in by.
+    pub version: Version,
+    /// The id that it is known by.
+    pub request_id: Option<Box<str>>,
     /// When its head was complete.
     pub started: Instant,
     /// What its client gives it; none: as long as it takes.
@@ -123,6 +131,8 @@ impl CallContext {
         let Arrival {
             head,
             caller,
+            version,
+            request_id,
             started,
             left,
             attempts,
@@ -134,6 +144,8 @@ impl CallContext {
             world,
             caller,
             protocol: head.protocol,
+            version,
+            request_id,
             started,
             deadline: Cell::new(left.and_then(|left| started.checked_add(left))),
             attempts: Cell::new(attempts.min(MAX_ATTEMPTS)),

@@ -17,7 +17,7 @@ use crate::observe::Version;
 use crate::payload::Body;
 use crate::retry::Replay;
 use crate::service::Service;
-use crate::{federation, http2, service};
+use crate::{edge, federation, http2, service};
 
 /// What the route, or the export, decided.
 #[derive(Debug)]
@@ -97,7 +97,10 @@ pub async fn dispatch(call: Call, aim: &Aim, cx: &Rc<CallContext>) -> Result<Rep
             head.fields.set(name::TRACEPARENT, trace).ok();
         }
         let error = match try_once(&head, body, aim, trace, &mut tried, cx).await {
-            Ok(reply) => return Ok(reply),
+            Ok(mut reply) => {
+                edge::receive(&mut reply.head, version, cx);
+                return Ok(reply);
+            }
             Err(error) => error,
         };
         if !may_retry(&error, &head, attempt, aim, cx) || !payload.is_there() {

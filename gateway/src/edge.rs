@@ -1,11 +1,79 @@
 //! What a header may say at which edge: reserved fields are stripped where a call comes in, and set by us where it
 //! goes out.
 
-use std::fmt::Write;
+mod client;
+mod proxy_status;
+pub mod request_id;
+mod via;
+
+use std::net::IpAddr;
 
 use causeway_protocols::{CallHead, Field, FieldName, Fields, ReplyHead, name};
 
-use crate::context::{CallContext, Caller};
+use self::client::client;
+pub use self::via::Pseudonym;
+use crate::context::CallContext;
+use crate::error::CallError;
+use crate::listen::Origin;
+use crate::observe::Version;
+use crate::worker::World;
+
+/// What is known of a client's call from its connection and its fields.
+#[derive(Debug)]
+pub struct Arrived {
+    /// The client's address, as far as trusted proxies tell.
+    pub address: IpAddr,
+    /// The id of the call, where the gateway keeps any.
+    pub request_id: Option<Box<str>>,
+}
+
+/// A call comes in from a client: what is believed is taken from its fields, and what only a gateway may say removed.
+pub fn arrive(head: &mut CallHead, origin: &Origin, world: &World) -> Arrived {
+    let config = &world.snapshot.config;
+    let client = client(origin, &head.fields, config);
+    if let Some(scheme) = client.scheme {
+        head.scheme = scheme;
+    }
+    strip_request(&mut head.fields);
+    Arrived {
+        address: client.address,
+        request_id: request_id::settle(&mut head.fields, &client, config.edge.request_id),
+    }
+}
+
+/// A call goes out to a backend or another site: it says who the client is, and that it came through here.
+pub fn send(head: &mut CallHead, cx: &CallContext) {
+    client::state(head, cx);
+    if cx.world.snapshot.config.edge.via.request {
+        cx.world.snapshot.pseudonym.add(&mut head.fields, cx.version);
+    }
+}
+
+/// A reply comes back from a backend or another site.
+pub fn receive(head: &mut ReplyHead, version: Version, cx: &CallContext) {
+    if cx.world.snapshot.config.edge.via.reply {
+        cx.world.snapshot.pseudonym.add(&mut head.fields, version);
+    }
+}
+
+/// A reply goes to a client: it loses what is between backends and us, and has the id of the call.
+pub fn leave(head: &mut ReplyHead, cx: &CallContext) {
+    strip_reply(head);
+    if let Some(id) = &cx.request_id {
+        request_id::put(&mut head.fields, id);
+    }
+}
+
+/// Says that the gateway itself made this reply, and why.
+pub fn refused(head: &mut ReplyHead, error: &CallError, cx: &CallContext) {
+    let snapshot = &cx.world.snapshot;
+    proxy_status::state(
+        &mut head.fields,
+        snapshot.pseudonym.name(),
+        error,
+        snapshot.config.edge.proxy_status,
+    );
+}
 
 /// Removes what only a gateway may say about a client. Called for calls from clients and for calls from other sites.
 pub fn strip_request(fields: &mut Fields) {
@@ -78,27 +146,6 @@ fn is_reserved_text(text: &str) -> bool {
         return is_reserved_text(&twin) || causeway_protocols::http1::names::is_reserved(twin.as_bytes());
     }
     PREFIXES.iter().any(|prefix| text.starts_with(prefix)) || NAMES.contains(&text)
-}
-
-/// States who the client is and how it came, for the backend.
-pub fn state_caller(head: &mut CallHead, cx: &CallContext) {
-    let mut text = String::with_capacity(40);
-    if let Some(address) = cx.caller.address() {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{address}");
-        head.fields.push_known(name::X_FORWARDED_FOR, text.as_bytes()).ok();
-    }
-    head.fields
-        .push_known(name::X_FORWARDED_PROTO, head.scheme.label().as_bytes())
-        .ok();
-    head.fields
-        .push_known(name::X_FORWARDED_HOST, head.target.authority.as_str().as_bytes())
-        .ok();
-    if let Caller::Site { identity, .. } = &cx.caller {
-        head.fields
-            .push(b"x-causeway-site", identity.site().unwrap_or_default().as_bytes())
-            .ok();
-    }
 }
 
 #[cfg(test)]

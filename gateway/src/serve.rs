@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use causeway_protocols::FailureKind;
+use causeway_protocols::{FailureKind, Protocol};
 
 use crate::call::{Call, Reply};
 use crate::context::{CallContext, Caller};
@@ -44,7 +44,11 @@ pub async fn serve(call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError>
 pub async fn serve_client(call: Call, cx: &Rc<CallContext>) -> Reply {
     let refused = |error: &CallError| {
         let trace_id = cx.record.borrow().trace_id();
-        refuse(cx.protocol, error, Some(&trace_id))
+        let mut reply = refuse(cx.protocol, error, Some(&trace_id));
+        if cx.protocol != Protocol::Grpc {
+            edge::refused(&mut reply.head, error, cx);
+        }
+        reply
     };
     let mut reply = match serve(call, cx).await {
         Ok(reply) => reply,
@@ -85,7 +89,7 @@ async fn answer(mut call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError
     if let Some(reply) = policy::admit(&mut call, &way, cx).await? {
         return Ok(*reply);
     }
-    edge::state_caller(&mut call.head, cx);
+    edge::send(&mut call.head, cx);
     match way {
         Way::Fixed(reply) => Ok(*reply),
         Way::Service(target) => dispatch(call, &target, cx).await,

@@ -15,6 +15,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::discovery::Discovery;
+use crate::edge::Pseudonym;
 use crate::policy::{self, Policies};
 use crate::route::RouteTable;
 use crate::service::ServiceSpec;
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub services: Vec<Arc<ServiceSpec>>,
     /// Index of a service by its name.
     pub service_index: HashMap<config::Name, usize>,
+    /// What this gateway calls itself in `via` and `proxy-status`.
+    pub pseudonym: Pseudonym,
     /// What each route asks of its calls and replies.
     pub policies: Vec<Policies>,
     /// For each route and each of its targets, where it leads.
@@ -209,8 +212,10 @@ impl Snapshot {
                 (config::Name::clone(&service.name), metrics.route(&name, &name))
             })
             .collect();
+        let pseudonym = Pseudonym::of(&config.site.name);
         Ok(Self {
             config,
+            pseudonym,
             routes,
             policies,
             route_metrics,

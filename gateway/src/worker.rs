@@ -8,7 +8,7 @@ mod world;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -16,7 +16,6 @@ use std::task::Waker;
 use std::time::Duration;
 
 use causeway_config as config;
-use causeway_protocols::{Fields, name};
 use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, watch};
 
@@ -27,7 +26,7 @@ use crate::federation::bridge::Order;
 use crate::federation::tunnel::Tunnel;
 use crate::federation::{self, Established, PeerLink};
 use crate::listen::shares::Shares;
-use crate::listen::{self, Listening, Origin};
+use crate::listen::{self, Listening};
 use crate::memory::Budget;
 use crate::observe::{Observer, Telemetry};
 use crate::policy;
@@ -272,46 +271,6 @@ impl Worker {
     /// A guard for a piece of work; none when no new work is taken.
     pub fn guard_for_work(&self) -> Option<Guard> {
         self.guard()
-    }
-
-    /// The address of the client: that of the connection, or what trusted proxies say it is. They append, so the last
-    /// address that is not one of theirs counts.
-    pub fn client_address(&self, origin: &Origin, fields: &Fields) -> Option<IpAddr> {
-        let peer = origin.peer.ip();
-        let world = self.world();
-        let listener = world
-            .snapshot
-            .config
-            .listeners
-            .iter()
-            .find(|listener| *listener.name == *origin.listener);
-        let Some(proxies) = listener
-            .map(|listener| &listener.trusted_proxies)
-            .filter(|proxies| !proxies.is_empty())
-        else {
-            return Some(peer);
-        };
-        let trusted = |address: IpAddr| {
-            proxies
-                .iter()
-                .any(|network| listen::address::contains(network, address))
-        };
-        if !trusted(peer) {
-            return Some(peer);
-        }
-        let stated = fields.all(name::X_FORWARDED_FOR).collect::<Vec<_>>();
-        let mut client = peer;
-        for text in stated.iter().rev().flat_map(|value| value.rsplit(|byte| *byte == b',')) {
-            let parsed = std::str::from_utf8(text.trim_ascii())
-                .ok()
-                .and_then(|text| text.parse().ok());
-            let Some(address) = parsed else { break };
-            client = address;
-            if !trusted(address) {
-                break;
-            }
-        }
-        Some(client)
     }
 
     /// Something that is ready when the worker begins to drain.

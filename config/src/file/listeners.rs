@@ -22,8 +22,11 @@ pub(super) struct ListenerFile {
     bind: Option<String>,
     /// TLS to clients; leave it out for clear text.
     tls: Option<ListenerTlsFile>,
-    /// Networks of clients that may state addresses in `x-forwarded-for`, e.g. `10.0.0.0/8`.
+    /// Networks of clients that may state addresses, see `edge.forwarded`, and ids of requests, e.g. `10.0.0.0/8`.
     trusted_proxies: Option<Vec<String>>,
+    /// Whether trusted proxies begin each connection with a header of the PROXY protocol; nobody else may connect then.
+    /// Default: false.
+    proxy_protocol: Option<bool>,
     /// Networks that may connect, and that may not.
     ip: Option<IpFile>,
     /// Whether WebSockets are accepted. Default: true.
@@ -80,11 +83,19 @@ impl ListenerFile {
             }
             Some(lists)
         });
+        let proxy_protocol = self.proxy_protocol.unwrap_or(false);
+        if proxy_protocol && trusted_proxies.as_ref().is_some_and(Vec::is_empty) {
+            problems.missing(
+                &at.key("trusted_proxies"),
+                "name the balancers that speak the PROXY protocol, e.g. `10.0.0.0/8`",
+            );
+        }
         Some(Listener {
             name: name?,
             bind: bind?,
             tls: tls?,
             trusted_proxies: trusted_proxies?,
+            proxy_protocol,
             ip: ip?,
             websocket: self.websocket.unwrap_or(true),
         })

@@ -5,6 +5,7 @@
 
 mod balance;
 mod destination;
+mod edge;
 mod endpoints;
 mod health;
 mod limits;
@@ -30,6 +31,7 @@ use crate::path::KeyPath;
 use crate::problems::Problems;
 use crate::read;
 
+use edge::EdgeFile;
 use limits::{DnsFile, DrainFile, LimitsFile, TimeoutsFile};
 use listeners::ListenerFile;
 use routes::RouteFile;
@@ -63,6 +65,8 @@ pub(crate) struct ConfigFile {
     services: Option<Vec<ServiceFile>>,
     /// Which call goes where.
     routes: Option<Vec<RouteFile>>,
+    /// What is told of clients to backends, and of this gateway to both.
+    edge: Option<EdgeFile>,
     /// The operator's port.
     admin: Option<AdminFile>,
     /// Traces and the access log.
@@ -104,6 +108,7 @@ pub(crate) fn parse(mut tree: Map<String, Value>, problems: &mut Problems) -> Op
     let peers: Vec<(KeyPath, PeerFile)> = read::list(&mut tree, "peers", problems);
     let services: Vec<(KeyPath, ServiceFile)> = read::list(&mut tree, "services", problems);
     let routes: Vec<(KeyPath, RouteFile)> = read::list(&mut tree, "routes", problems);
+    let edge: Option<EdgeFile> = read::section(&mut tree, "edge", problems);
     let admin: Option<AdminFile> = read::section(&mut tree, "admin", problems);
     let telemetry: Option<TelemetryFile> = read::section(&mut tree, "telemetry", problems);
     let limits: Option<LimitsFile> = read::section(&mut tree, "limits", problems);
@@ -171,6 +176,7 @@ pub(crate) fn parse(mut tree: Map<String, Value>, problems: &mut Problems) -> Op
     let services = each(services, |at, service| service.parse(at, &known, problems));
     let mut names = routes::Names::of(routes.iter().filter_map(|(_, route)| route.name.as_deref()));
     let routes = each(routes, |at, route| route.parse(at, &known, &mut names, problems));
+    let edge = edge.and_then(|edge| edge.parse(&at("edge"), problems));
     let admin = admin.and_then(|admin| admin.parse(&at("admin"), problems));
     let telemetry = telemetry.and_then(|telemetry| telemetry.parse(&at("telemetry"), problems));
     let limits = limits.and_then(|limits| limits.parse(&at("limits"), problems));
@@ -194,6 +200,7 @@ pub(crate) fn parse(mut tree: Map<String, Value>, problems: &mut Problems) -> Op
         peers: peers?,
         services: services?,
         routes: routes?,
+        edge: edge?,
         admin: admin?,
         telemetry: telemetry?,
         limits: limits?,

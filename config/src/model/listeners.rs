@@ -15,8 +15,10 @@ pub struct Listener {
     pub bind: SocketAddr,
     /// TLS to clients; none means clear text.
     pub tls: Option<ListenerTls>,
-    /// Clients that may state addresses in `x-forwarded-for` and the like.
+    /// Clients that may state addresses and ids of requests.
     pub trusted_proxies: Vec<Cidr>,
+    /// Whether trusted proxies begin each connection with a header of the PROXY protocol. Default: false.
+    pub proxy_protocol: bool,
     /// Networks that may connect, and that may not.
     pub ip: Option<IpLists>,
     /// Whether RFC 8441 and RFC 6455 upgrades are accepted at all. Default: true.

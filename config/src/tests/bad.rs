@@ -272,3 +272,15 @@ fn a_peer_is_another_site() {
     hint: each site has a trust domain of its own, so that neither can speak for the other";
     assert_eq!(told(&text), wanted);
 }
+
+#[test]
+fn the_proxy_protocol_is_taken_from_balancers_that_are_named() {
+    let text = "site = { name = 'a', trust_domain = 'a.example' }\n[[listeners]]\nname = 'p'\nbind = '0.0.0.0:1'\nproxy_protocol = true\n";
+    let problems = crate::load_str("c.toml", text).unwrap_err().to_string();
+    assert!(
+        problems.contains("listeners[0].trusted_proxies: is missing"),
+        "{problems}"
+    );
+    let named = format!("{text}trusted_proxies = ['10.0.0.0/8']\n");
+    assert!(crate::load_str("c.toml", &named).unwrap().listeners[0].proxy_protocol);
+}

@@ -18,6 +18,7 @@ use crate::context::{Arrival, CallContext, Caller};
 use crate::edge;
 use crate::error::CallError;
 use crate::listen::exchange::Exchange;
+use crate::observe::Version;
 use crate::payload::{Body, Outlet};
 use crate::serve::serve;
 use crate::worker::Worker;
@@ -52,6 +53,7 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, export: Rc<str>, end: bool, wor
         mut visited,
         caller,
         trace,
+        request_id,
         ..
     } = head;
     let tunnel = slot.tunnel();
@@ -60,6 +62,9 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, export: Rc<str>, end: bool, wor
         visited.push(tunnel.site.to_string());
     }
     edge::strip_request(&mut head.fields);
+    if let Some(id) = &request_id {
+        edge::request_id::put(&mut head.fields, id);
+    }
     let record = worker.observer.begin_from_site(&mut head, trace);
     let caller = Caller::Site {
         identity: tunnel.peer.identity().clone(),
@@ -69,6 +74,8 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, export: Rc<str>, end: bool, wor
     let arrival = Arrival {
         head: &head,
         caller,
+        version: Version::Tunnel,
+        request_id: request_id.map(String::into_boxed_str),
         started,
         left,
         attempts,

@@ -42,7 +42,7 @@ pub async fn open(
         here: Some(&cx.world.snapshot.config.site.name),
         caller: caller.as_deref(),
         trace: trace.and_then(|trace| TraceParent::parse(&trace)),
-        request_id: None,
+        request_id: cx.request_id.as_deref(),
         urgency: None,
     };
     match link.pick() {

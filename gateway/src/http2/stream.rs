@@ -56,17 +56,18 @@ pub(super) async fn serve(
         }
     };
     drop(parts);
-    let address = worker.client_address(&origin, &head.call.fields);
-    edge::strip_request(&mut head.call.fields);
+    let arrived = edge::arrive(&mut head.call, &origin, &world);
     let record = worker.observer.begin(&mut head.call, &origin, Version::Http2);
     let timeouts = config.timeouts;
     let protocol = head.call.protocol;
     let arrival = Arrival {
         head: &head.call,
         caller: Caller::Client {
-            address,
+            address: Some(arrived.address),
             listener: Rc::clone(&origin.listener),
         },
+        version: Version::Http2,
+        request_id: arrived.request_id,
         started,
         left: head.timeout,
         attempts: MAX_ATTEMPTS,
@@ -105,7 +106,7 @@ pub(super) async fn serve(
             .failed(&CallError::new(FailureKind::Cancelled, "the client reset the stream"));
         return;
     };
-    edge::strip_reply(&mut reply.head);
+    edge::leave(&mut reply.head, &context);
     context
         .record
         .borrow_mut()

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use super::Origin;
+use super::admission::Admission;
 use super::http1;
 use crate::drain::Guard;
 use crate::http1::Http1Connection;
@@ -20,12 +21,16 @@ const NOT_SENT: u32 = 128 * 1024;
 
 /// Serves a connection until it ends.
 pub async fn serve(
-    stream: TcpStream,
+    mut stream: TcpStream,
     tls: Option<Arc<rustls::ServerConfig>>,
-    origin: Origin,
+    mut origin: Origin,
+    admission: Admission,
     worker: Rc<Worker>,
     guard: Guard,
 ) {
+    if admission.admit(&mut stream, &mut origin, &worker).await.is_none() {
+        return;
+    }
     let world = worker.world();
     let timeouts = world.snapshot.config.timeouts;
     // The limit is a help, not a need.

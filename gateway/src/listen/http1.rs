@@ -199,15 +199,16 @@ async fn serve_request(
     let timeouts = world.snapshot.config.timeouts;
     let started = Instant::now();
     let method = head.method.clone();
-    let address = worker.client_address(origin, &head.fields);
-    edge::strip_request(&mut head.fields);
+    let arrived = edge::arrive(&mut head, origin, &world);
     let record = worker.observer.begin(&mut head, origin, Version::Http1);
     let arrival = Arrival {
         head: &head,
         caller: Caller::Client {
-            address,
+            address: Some(arrived.address),
             listener: Rc::clone(&origin.listener),
         },
+        version: Version::Http1,
+        request_id: arrived.request_id,
         started,
         left: timeout,
         attempts: MAX_ATTEMPTS,
@@ -251,7 +252,7 @@ async fn serve_request(
         ));
         return Next::Close;
     };
-    edge::strip_reply(&mut reply.head);
+    edge::leave(&mut reply.head, &context);
     if reply.head.status.as_u16() == 101 {
         connection.socket().read_pause(timeouts.websocket_idle);
     }

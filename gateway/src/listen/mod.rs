@@ -1,10 +1,12 @@
 //! Where clients arrive: sockets, limits, and the protocols of one port.
 
 pub mod address;
+pub mod admission;
 pub mod bind;
 pub mod connection;
 pub mod exchange;
 pub mod http1;
+pub mod proxy_protocol;
 pub mod shares;
 
 use std::cell::RefCell;
@@ -17,8 +19,8 @@ use causeway_config as config;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use self::admission::Admission;
 use crate::drain::{Guard, Stage};
-use crate::policy;
 use crate::snapshot::Snapshot;
 use crate::worker::{Permit, Worker};
 
@@ -62,8 +64,7 @@ pub struct Listening {
 struct Settings {
     name: Rc<str>,
     tls: Option<Arc<rustls::ServerConfig>>,
-    /// Networks that may connect, and that may not.
-    ip: Option<Rc<config::IpLists>>,
+    admission: Admission,
 }
 
 impl Settings {
@@ -73,7 +74,7 @@ impl Settings {
         Self {
             name: Rc::from(name),
             tls: snapshot.listener_tls.get(name).cloned(),
-            ip: own.and_then(|own| own.ip.clone()).map(Rc::new),
+            admission: own.map(Admission::of).unwrap_or_default(),
         }
     }
 }
@@ -162,7 +163,7 @@ fn is_of_connection(error: &std::io::Error) -> bool {
 }
 
 fn admit(stream: TcpStream, peer: SocketAddr, listening: &Listening, worker: &Rc<Worker>, guard: &Guard) {
-    let Settings { name, tls, ip } = listening.now.borrow().clone();
+    let Settings { name, tls, admission } = listening.now.borrow().clone();
     let origin = Origin { listener: name, peer };
     let limit = worker.world().snapshot.config.limits.connections;
     let Some(permit) = Permit::take(&worker.shared, |shared| &shared.connections, limit) else {
@@ -170,19 +171,11 @@ fn admit(stream: TcpStream, peer: SocketAddr, listening: &Listening, worker: &Rc
         tracing::warn!(listener = %origin.listener, limit, "connection refused: too many are open");
         return;
     };
-    if let Some(lists) = ip
-        && !policy::ip::may_come(&lists, peer.ip())
-    {
-        let refused = &worker.observer.shared().metrics.connections_refused;
-        refused.with(&[&origin.listener, "ip"]).inc();
-        tracing::debug!(client = %peer, listener = %origin.listener, "connection refused by its address");
-        return;
-    }
     let open = worker.observer.shared().metrics.connections.with(&[&origin.listener]);
     open.inc();
     let (worker, guard) = (Rc::clone(worker), guard.clone());
     tokio::task::spawn_local(async move {
-        connection::serve(stream, tls, origin, worker, guard).await;
+        connection::serve(stream, tls, origin, admission, worker, guard).await;
         open.dec();
         drop(permit);
     });

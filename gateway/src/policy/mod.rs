@@ -245,7 +245,7 @@ impl Policies {
 /// # Errors
 /// The first refusal.
 pub async fn admit(call: &mut Call, way: &Way, cx: &Rc<CallContext>) -> Result<Option<Box<Reply>>, CallError> {
-    loop_guard::check(cx)?;
+    loop_guard::check(&call.head, cx)?;
     if let Some(policies) = of_route(cx) {
         if policies.keeps_request {
             cx.request.set(Box::new(call.head.clone())).ok();

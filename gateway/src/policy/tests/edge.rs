@@ -1,18 +1,8 @@
 //! CORS, lists of networks, fields for browsers.
 
 use super::super::testing::{Sites, http, raw, upgrade};
+use super::CATCH_ALL;
 
-const CATCH_ALL: &str = "
-[[routes]]
-match = { path_prefix = '/', protocol = 'grpc' }
-to = 'demo-grpc@@'
-[[routes]]
-match = { path_prefix = '/', protocol = 'websocket' }
-to = 'demo-websocket@@'
-[[routes]]
-match = { path_prefix = '/', protocol = 'http' }
-to = 'demo-http@@'
-";
 const COUNT: &str = "/causeway.demo.v1.Chat/Count";
 
 #[test]
@@ -198,7 +188,7 @@ fn a_dry_run_of_a_list_only_tells() {
 #[test]
 fn browsers_are_told_to_be_careful_where_the_backend_does_not_say_it() {
     let preset = "security_headers = { content_security_policy = \"default-src 'self'\" }\nto = ";
-    let sites = Sites::start("", &CATCH_ALL.replace("to = ", preset));
+    let sites = Sites::start("trusted_proxies = ['127.0.0.0/8']", &CATCH_ALL.replace("to = ", preset));
     for (place, at) in sites.entries() {
         for target in ["/x", "/status/500"] {
             let answer = http(at, "GET", target, "", b"");
@@ -209,6 +199,13 @@ fn browsers_are_told_to_be_careful_where_the_backend_does_not_say_it() {
             assert_eq!(said("content-security-policy"), "default-src 'self'");
             assert_eq!(said("strict-transport-security"), "", "{place}: not over clear text");
         }
+        let answer = http(at, "GET", "/x", "x-forwarded-proto: https\r\n", b"");
+        let told = answer.header("strict-transport-security");
+        assert_eq!(
+            told.as_deref(),
+            Some("max-age=31536000"),
+            "{place}: a trusted proxy took TLS off"
+        );
         let answer = sites.grpc(at, COUNT, b"", &[]);
         assert_eq!(answer.header("x-frame-options"), None, "{place}: no browser shows gRPC");
     }
