@@ -17,6 +17,7 @@ pub mod grpc;
 pub mod json;
 pub mod json_array;
 pub mod lines;
+pub mod metadata;
 pub mod sse;
 pub mod websocket;
 pub mod whole;

@@ -1,11 +1,17 @@
 //! How a call ended: the canonical status codes, what they are in HTTP and WebSocket, and a status with its message.
 
+use ::http::StatusCode;
 use bytes::Bytes;
-use http::StatusCode;
 
 pub mod close;
 pub mod detail;
 pub mod json;
+pub mod message;
+
+mod http;
+mod trailers;
+
+pub use self::http::{of_http_rest, of_http_strict};
 
 /// How a call ended, without loss: what `grpc-status`, `grpc-message` and `grpc-status-details-bin` carry together.
 #[derive(Clone, Debug, PartialEq, Eq)]
