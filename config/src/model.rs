@@ -2,6 +2,7 @@
 //!
 //! Only [`crate::load`] makes a [`Config`]; the file types that mirror what people write are in `file`.
 
+mod authentication;
 mod edge;
 mod federation;
 mod limits;
@@ -20,6 +21,7 @@ use causeway_pki::TrustDomain;
 
 use crate::secret::Secret;
 
+pub use authentication::*;
 pub use edge::*;
 pub use federation::*;
 pub use limits::*;
@@ -47,6 +49,10 @@ pub struct Config {
     pub peers: Vec<Peer>,
     /// What calls can be sent to.
     pub services: Vec<Service>,
+    /// Who signs the tokens of clients.
+    pub issuers: Vec<Issuer>,
+    /// Clients that this gateway knows by itself.
+    pub consumers: Vec<Consumer>,
     /// Which call goes where; precedence is decided by the match, then by order.
     pub routes: Vec<Route>,
     /// What is told of clients to backends, and of this gateway to both.

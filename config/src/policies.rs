@@ -1,7 +1,9 @@
 //! The policies of a route: what is checked, limited, kept or changed of its calls.
 
+pub use crate::file::policies::{
+    ApiKey, Authenticate, Cors, CorsList, FrameOptions, Hsts, IpLists, SecurityHeaders, TokenPlace,
+};
 pub use crate::file::policies::{Concurrency, LimitKey, Period, Quota, QuotaAmount, RateLimit};
-pub use crate::file::policies::{Cors, CorsList, FrameOptions, Hsts, IpLists, SecurityHeaders};
 
 /// The policies that a route has configured. They run in the order of the gateway, not of the file.
 ///
@@ -21,4 +23,6 @@ pub struct Policies {
     pub quota: Vec<Quota>,
     /// How often calls may come: `[routes.rate_limit]`, or several rules, all of which must agree.
     pub rate_limit: Vec<RateLimit>,
+    /// Who the client has to prove to be.
+    pub authenticate: Option<Authenticate>,
 }

@@ -128,7 +128,8 @@ impl App {
         let metrics = &telemetry.metrics;
         let mut problems = Vec::new();
         let material = identity::load(&config, None).map_err(|errors| problems.extend(of(errors)));
-        let policies = policy::State::open(config.state_dir.as_deref()).map_err(|error| problems.push(error.into()));
+        let policies = policy::State::open(config.state_dir.as_deref(), control.handle().clone())
+            .map_err(|error| problems.push(error.into()));
         let Ok(policies) = policies else {
             return Err(AppError::of(problems));
         };
@@ -224,8 +225,8 @@ impl App {
         let kept = Kept {
             discovery: &discovery,
             metrics: &metrics,
-            policies: &policy::State::default(),
             services: &ServiceStates::new(&registry),
+            policies: &policy::State::new(control.handle().clone()),
         };
         if let Err(errors) = Snapshot::build(config, kept, 0) {
             problems.extend(of(errors));

@@ -82,6 +82,8 @@ pub struct CallContext {
     pub held: Held,
     /// What limits it has passed, for its reply.
     pub spent: AllSpent,
+    /// Its WebSocket offered its token as a subprotocol, and no other: the answer must name one of what was offered.
+    pub token_was_subprotocol: Cell<bool>,
     /// The route it has found, by index; none before that, and for a call from a site.
     pub route: Cell<Option<usize>>,
     /// What the client asked, where a policy needs it to shape the reply.
@@ -156,6 +158,7 @@ impl CallContext {
             principal: OnceCell::new(),
             held: Held::default(),
             spent: AllSpent::default(),
+            token_was_subprotocol: Cell::new(false),
             route: Cell::new(None),
             request: OnceCell::new(),
             place: Cell::default(),

@@ -122,6 +122,11 @@ impl Discovery {
         }
     }
 
+    /// How it looks names up.
+    pub fn settings(&self) -> &Dns {
+        self.lookups.dns()
+    }
+
     /// A discovery by other settings. What is known of the names under watch is used until it has been found anew.
     pub fn renewed(&self, dns: &Dns) -> Self {
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);

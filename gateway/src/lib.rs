@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod authentication;
 pub mod call;
 pub mod calls;
 pub mod cli;
@@ -16,6 +17,7 @@ pub mod drain;
 pub mod edge;
 pub mod error;
 pub mod federation;
+pub mod fetch;
 pub mod http1;
 pub mod http2;
 pub mod identity;

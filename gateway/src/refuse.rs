@@ -45,6 +45,7 @@ fn title(kind: FailureKind) -> &'static str {
         FailureKind::RateLimited => "too many requests",
         FailureKind::QuotaExceeded => "the quota of this period is spent",
         FailureKind::Invalid => "the request does not fit its contract",
+        FailureKind::Unverifiable => "credentials cannot be verified just now",
         _ => "the gateway failed",
     }
 }

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use causeway_config::{Config, ConfigProblems, Schema};
+use causeway_config::{Config, ConfigProblems, IssuerKeys, Schema};
 
 use crate::app::{AppError, Gateway};
 
@@ -168,6 +168,13 @@ pub fn files_of(config: &Config) -> Vec<PathBuf> {
     let pairs = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
     for pair in pairs.flat_map(|tls| &tls.certificates) {
         files.extend([pair.certificate.clone(), pair.private_key.clone()]);
+    }
+    for issuer in &config.issuers {
+        match &issuer.keys {
+            IssuerKeys::File(path) | IssuerKeys::Secret(path) => files.push(path.clone()),
+            IssuerKeys::Url { roots, .. } => files.extend(roots.clone()),
+            IssuerKeys::Inline(_) => {}
+        }
     }
     for service in &config.services {
         if let Some(tls) = &service.tls {

@@ -16,7 +16,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::discovery::Discovery;
 use crate::edge::Pseudonym;
-use crate::policy::{self, Policies};
+use crate::policy::{self, Policies, Sources};
 use crate::route::RouteTable;
 use crate::service::ServiceSpec;
 use crate::service::state::ServiceStates;
@@ -99,13 +99,11 @@ pub enum BuildError {
     /// A `host` that is no authority.
     #[error("service `{0}`: `host` is not a host with an optional port")]
     Host(config::Name),
-    /// A policy could not be built.
-    #[error("route `{route}`: {policy}: {why}")]
-    Policy {
-        /// The route.
-        route: config::Name,
-        /// The policy, as its table is named.
-        policy: &'static str,
+    /// Something that is defined by its text could not be built.
+    #[error("{of}: {why}")]
+    Definition {
+        /// What.
+        of: String,
         /// What is wrong.
         why: String,
     },
@@ -184,10 +182,11 @@ impl Snapshot {
                 }
             }
         }
+        let sources = Sources::build(&config, kept, &mut problems);
         let policies = config
             .routes
             .iter()
-            .map(|route| Policies::build(route, &config, kept, &mut problems))
+            .map(|route| Policies::build(route, &sources, kept))
             .collect();
         if !problems.is_empty() {
             return Err(problems);
@@ -260,7 +259,7 @@ fn resolve(reference: &ServiceRef, services: &HashMap<config::Name, usize>, conf
     }
 }
 
-fn file_problem(what: &'static str, path: &Path, why: impl ToString) -> BuildError {
+pub(crate) fn file_problem(what: &'static str, path: &Path, why: impl ToString) -> BuildError {
     BuildError::File {
         what,
         path: path.display().to_string(),
@@ -342,21 +341,36 @@ impl rustls::server::ResolvesServerCert for ByName {
 /// Where Debian and its like keep the roots that the system trusts.
 const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
+/// TLS to a server that these roots vouch for, or else those that the system trusts; `of` says whose it is.
+pub(crate) fn client_tls(roots: Option<&Path>, of: &str) -> Result<rustls::ClientConfig, BuildError> {
+    let builder = rustls::ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| BuildError::Tls {
+            of: of.to_owned(),
+            why: error.to_string(),
+        })?;
+    Ok(builder.with_root_certificates(trusted(roots)?).with_no_client_auth())
+}
+
+fn trusted(roots: Option<&Path>) -> Result<rustls::RootCertStore, BuildError> {
+    let path = roots.unwrap_or_else(|| Path::new(SYSTEM_ROOTS));
+    let mut roots = rustls::RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(certificates(path)?);
+    if added == 0 {
+        return Err(file_problem("root certificates", path, "holds no usable root"));
+    }
+    Ok(roots)
+}
+
 fn backend_tls(tls: &config::BackendTls, service: &config::Service) -> Result<rustls::ClientConfig, BuildError> {
     let failed = |why: String| BuildError::Tls {
         of: format!("service `{}`", service.name),
         why,
     };
-    let path = tls.roots.clone().unwrap_or_else(|| SYSTEM_ROOTS.into());
-    let mut roots = rustls::RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(certificates(&path)?);
-    if added == 0 {
-        return Err(file_problem("root certificates", &path, "holds no usable root"));
-    }
     let builder = rustls::ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| failed(error.to_string()))?
-        .with_root_certificates(roots);
+        .with_root_certificates(trusted(tls.roots.as_deref())?);
     let mut client = match &tls.client {
         None => builder.with_no_client_auth(),
         Some(files) => builder

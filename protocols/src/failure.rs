@@ -80,6 +80,8 @@ wire_enum! {
         QuotaExceeded = 21 "quota_exceeded",
         /// The request is well-formed, but not what its schema or contract says.
         Invalid = 22 "invalid_request",
+        /// What would verify the client's proof cannot be had just now.
+        Unverifiable = 23 "unverifiable",
     }
 }
 
@@ -87,9 +89,13 @@ impl FailureKind {
     /// What a gRPC client is told.
     pub fn code(self) -> Code {
         match self {
-            Self::Breaker | Self::Connect | Self::NoEndpoint | Self::Tunnel | Self::Overload | Self::Draining => {
-                Code::Unavailable
-            }
+            Self::Breaker
+            | Self::Connect
+            | Self::NoEndpoint
+            | Self::Tunnel
+            | Self::Overload
+            | Self::Draining
+            | Self::Unverifiable => Code::Unavailable,
             Self::Deadline => Code::DeadlineExceeded,
             Self::NoRoute | Self::Untranslatable | Self::Method => Code::Unimplemented,
             Self::Refused => Code::PermissionDenied,
@@ -105,7 +111,7 @@ impl FailureKind {
     /// What an HTTP client is told.
     pub fn status(self) -> StatusCode {
         match self {
-            Self::Breaker | Self::NoEndpoint | Self::Tunnel | Self::Overload | Self::Draining => {
+            Self::Breaker | Self::NoEndpoint | Self::Tunnel | Self::Overload | Self::Draining | Self::Unverifiable => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Connect | Self::Protocol => StatusCode::BAD_GATEWAY,

@@ -4,10 +4,12 @@
 //! with the rest.
 
 mod balance;
+mod consumers;
 mod destination;
 mod edge;
 mod endpoints;
 mod health;
+mod issuers;
 mod limits;
 mod listeners;
 mod matching;
@@ -16,7 +18,7 @@ mod routes;
 mod services;
 mod site;
 mod telemetry;
-mod value;
+pub(crate) mod value;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -31,7 +33,9 @@ use crate::path::KeyPath;
 use crate::problems::Problems;
 use crate::read;
 
+use consumers::ConsumerFile;
 use edge::EdgeFile;
+use issuers::IssuerFile;
 use limits::{DnsFile, DrainFile, LimitsFile, TimeoutsFile};
 use listeners::ListenerFile;
 use routes::RouteFile;
@@ -63,6 +67,10 @@ pub(crate) struct ConfigFile {
     peers: Option<Vec<PeerFile>>,
     /// What calls can be sent to.
     services: Option<Vec<ServiceFile>>,
+    /// Who signs the tokens of clients.
+    issuers: Option<Vec<IssuerFile>>,
+    /// Clients that this gateway knows by itself.
+    consumers: Option<Vec<ConsumerFile>>,
     /// Which call goes where.
     routes: Option<Vec<RouteFile>>,
     /// What is told of clients to backends, and of this gateway to both.
@@ -96,6 +104,10 @@ pub(crate) struct Known {
     pub(crate) peers: BTreeSet<String>,
     /// Services of this site.
     pub(crate) services: BTreeSet<String>,
+    /// Issuers of tokens.
+    pub(crate) issuers: BTreeSet<String>,
+    /// Consumers.
+    pub(crate) consumers: BTreeSet<String>,
 }
 
 /// Reads every table of `tree` and checks it by itself and with the others.
@@ -107,6 +119,8 @@ pub(crate) fn parse(mut tree: Map<String, Value>, problems: &mut Problems) -> Op
     let federation: Option<FederationFile> = read::section(&mut tree, "federation", problems);
     let peers: Vec<(KeyPath, PeerFile)> = read::list(&mut tree, "peers", problems);
     let services: Vec<(KeyPath, ServiceFile)> = read::list(&mut tree, "services", problems);
+    let issuers: Vec<(KeyPath, IssuerFile)> = read::list(&mut tree, "issuers", problems);
+    let consumers: Vec<(KeyPath, ConsumerFile)> = read::list(&mut tree, "consumers", problems);
     let routes: Vec<(KeyPath, RouteFile)> = read::list(&mut tree, "routes", problems);
     let edge: Option<EdgeFile> = read::section(&mut tree, "edge", problems);
     let admin: Option<AdminFile> = read::section(&mut tree, "admin", problems);
@@ -123,6 +137,11 @@ pub(crate) fn parse(mut tree: Map<String, Value>, problems: &mut Problems) -> Op
         services: services
             .iter()
             .filter_map(|(_, service)| service.name.clone())
+            .collect(),
+        issuers: issuers.iter().filter_map(|(_, issuer)| issuer.name.clone()).collect(),
+        consumers: consumers
+            .iter()
+            .filter_map(|(_, consumer)| consumer.name.clone())
             .collect(),
     };
 
@@ -163,6 +182,18 @@ pub(crate) fn parse(mut tree: Map<String, Value>, problems: &mut Problems) -> Op
         problems,
     );
     unique(
+        issuers
+            .iter()
+            .map(|(at, issuer)| (at.key("name"), issuer.name.as_deref())),
+        problems,
+    );
+    unique(
+        consumers
+            .iter()
+            .map(|(at, consumer)| (at.key("name"), consumer.name.as_deref())),
+        problems,
+    );
+    unique(
         routes.iter().map(|(at, route)| (at.key("name"), route.name.as_deref())),
         problems,
     );
@@ -174,6 +205,8 @@ pub(crate) fn parse(mut tree: Map<String, Value>, problems: &mut Problems) -> Op
     let federation = federation.and_then(|federation| federation.parse(&at("federation"), problems));
     let peers = each(peers, |at, peer| peer.parse(at, &known, open, problems));
     let services = each(services, |at, service| service.parse(at, &known, problems));
+    let issuers = each(issuers, |at, issuer| issuer.parse(at, problems));
+    let consumers = each(consumers, |at, consumer| consumer.parse(at, problems));
     let mut names = routes::Names::of(routes.iter().filter_map(|(_, route)| route.name.as_deref()));
     let routes = each(routes, |at, route| route.parse(at, &known, &mut names, problems));
     let edge = edge.and_then(|edge| edge.parse(&at("edge"), problems));
@@ -199,6 +232,8 @@ pub(crate) fn parse(mut tree: Map<String, Value>, problems: &mut Problems) -> Op
         federation: federation?,
         peers: peers?,
         services: services?,
+        issuers: issuers?,
+        consumers: consumers?,
         routes: routes?,
         edge: edge?,
         admin: admin?,

@@ -9,7 +9,9 @@ use serde::Deserialize;
 use super::Known;
 use super::destination::{FixedFile, RedirectFile, ToFile, template, to};
 use super::matching::{MatchFile, prefix};
-use super::policies::{ConcurrencyFile, CorsFile, IpFile, PoliciesFile, QuotaFile, RateLimitFile, SecurityHeadersFile};
+use super::policies::{
+    AuthenticateFile, ConcurrencyFile, CorsFile, IpFile, PoliciesFile, QuotaFile, RateLimitFile, SecurityHeadersFile,
+};
 use super::services::{LONGEST, RetryFile};
 use super::value::{OneOrMany, all, is_host, name, optional};
 use crate::model::{Destination, Match, Name, PathMatch, Rewrite, Route, Segment};
@@ -56,6 +58,8 @@ pub(super) struct RouteFile {
     quota: Option<OneOrMany<QuotaFile>>,
     /// How often calls may come: one rule, or `[[routes.rate_limit]]` for several that must all agree.
     rate_limit: Option<OneOrMany<RateLimitFile>>,
+    /// Who a client has to be able to prove to be.
+    authenticate: Option<AuthenticateFile>,
 }
 
 /// Route names in use, for those that have to be made.
@@ -174,12 +178,13 @@ impl RouteFile {
         let policies = PoliciesFile {
             ip: self.ip,
             cors: self.cors,
+            authenticate: self.authenticate,
             security_headers: self.security_headers,
             rate_limit: self.rate_limit,
             quota: self.quota,
             concurrency: self.concurrency,
         };
-        let policies = policies.parse(at, problems);
+        let policies = policies.parse(at, known, problems);
         Some(Route {
             name: name?,
             matches: matches?,

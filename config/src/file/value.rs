@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use crate::model::Name;
+use crate::model::{HttpUrl, Name};
 use crate::path::KeyPath;
 use crate::problems::{Problems, did_you_mean};
 use crate::units::{DurationText, brief};
@@ -345,4 +345,96 @@ pub(crate) fn is_host(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(label)
         // What looks like an address but is none (`10.0.0.256`) is a slip of the pen.
         && !text.split('.').next_back().is_some_and(|last| last.chars().all(|c| c.is_ascii_digit()))
+}
+
+/// An `https` URL, or `http` to a loopback address.
+pub(crate) fn http_url(text: &str, at: &KeyPath, problems: &mut Problems) -> Option<HttpUrl> {
+    let uri = text.parse::<http::Uri>().ok().filter(|_| !text.contains('#'));
+    let parsed = uri.as_ref().and_then(|uri| {
+        let tls = match uri.scheme_str()? {
+            "https" => true,
+            "http" => false,
+            _ => return None,
+        };
+        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
+        let host = authority.host().trim_matches(['[', ']']).to_ascii_lowercase();
+        let target = uri.path_and_query().map_or("/", |target| target.as_str());
+        is_host(&host).then(|| HttpUrl {
+            tls,
+            host,
+            port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+            target: target.to_owned(),
+        })
+    });
+    let Some(url) = parsed else {
+        let hint = "write a URL such as `https://idp.acme.example/keys`";
+        problems.add_hint(at, format!("`{}` is not a URL", brief(text)), hint);
+        return None;
+    };
+    let loopback = url.host == "localhost" || url.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    if !url.tls && !loopback {
+        let hint = "write `https`: whoever is on the way could answer in its place";
+        problems.add_hint(at, "is `http` to another host", hint);
+        return None;
+    }
+    Some(url)
+}
+
+/// A scope (RFC 6749, section 3.3).
+pub(crate) fn scope(text: String, at: &KeyPath, problems: &mut Problems) -> Option<String> {
+    let good = |byte: u8| byte == 0x21 || (0x23..=0x5b).contains(&byte) || (0x5d..=0x7e).contains(&byte);
+    if (1..=256).contains(&text.len()) && text.bytes().all(good) {
+        return Some(text);
+    }
+    let hint = "write one scope in each text, e.g. `[\"orders.read\", \"orders.write\"]`";
+    problems.add_hint(at, format!("`{}` is not a scope", brief(&text)), hint);
+    None
+}
+
+/// The name of a claim; dots lead into claims that are tables.
+pub(crate) fn claim(text: String, at: &KeyPath, problems: &mut Problems) -> Option<String> {
+    if (1..=256).contains(&text.len()) && !text.chars().any(char::is_control) {
+        return Some(text);
+    }
+    problems.add(at, "must have 1 to 256 bytes and no control characters");
+    None
+}
+
+/// The name of a header field in lower case, and none that frames or routes a request.
+pub(crate) fn header(text: &str, at: &KeyPath, problems: &mut Problems) -> Option<String> {
+    const OURS: [&str; 12] = [
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "forwarded",
+        "grpc-timeout",
+    ];
+    let lower = text.to_ascii_lowercase();
+    let reserved = OURS.contains(&lower.as_str())
+        || [
+            "x-causeway-",
+            "x-forwarded-",
+            "sec-websocket-",
+            "grpc-status",
+            "grpc-message",
+        ]
+        .iter()
+        .any(|prefix| lower.starts_with(prefix));
+    if http::HeaderName::from_bytes(lower.as_bytes()).is_err() || lower.contains('_') {
+        let hint = "write letters, digits and `-`, e.g. `x-user`";
+        problems.add_hint(at, format!("`{}` is not the name of a header", brief(text)), hint);
+        return None;
+    }
+    if reserved {
+        problems.add(at, format!("`{}` is set by the gateway alone", brief(text)));
+        return None;
+    }
+    Some(lower)
 }

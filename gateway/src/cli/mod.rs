@@ -10,6 +10,7 @@ mod control;
 mod demo;
 mod explain;
 mod healthcheck;
+mod key;
 pub(crate) mod probe;
 mod run;
 mod signals;
@@ -87,6 +88,11 @@ enum Command {
     /// Make a running gateway stop: it takes nothing new, finishes what has begun, and ends. Does not wait for that.
     #[command(after_help = "Example, where `aws.toml` has `admin.socket`:\n  causeway drain --config aws.toml")]
     Drain(control::ControlArgs),
+    /// Make an API key for a consumer, and print it with the digest for the configuration.
+    #[command(after_help = "Examples:
+  causeway key
+  causeway key --digest < key.txt     the digest of a key that exists")]
+    Key(key::KeyArgs),
     /// Look at configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -156,6 +162,7 @@ pub fn main() -> ExitCode {
         Command::DemoBackends(args) => demo_backends(args),
         Command::Explain(args) => explain::explain(&args),
         Command::Healthcheck(args) => healthcheck::healthcheck(&args),
+        Command::Key(args) => key::key(&args),
         Command::Traces(args) => traces::traces(&args),
         Command::Version => about::version(),
         Command::Config(ConfigCommand::Show(args)) => {

@@ -4,6 +4,7 @@
 //! snapshot is built, so that a call pays only for the policies of its route. Most decide at once; one that has to ask
 //! somebody says [`Admit::Later`].
 
+mod authenticate;
 mod body_size;
 mod concurrency;
 pub mod cors;
@@ -13,6 +14,8 @@ mod origins;
 mod quota;
 mod rate_limit;
 mod security_headers;
+mod sources;
+mod state;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -20,14 +23,14 @@ pub(crate) mod testing;
 mod tests;
 
 use std::fmt;
-use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use causeway_config as config;
 use causeway_protocols::{Fields, name};
 
+use self::authenticate::Authenticate;
 pub use self::body_size::max_body;
 use self::concurrency::Concurrency;
 pub use self::concurrency::Held;
@@ -37,15 +40,13 @@ use self::origins::Origins;
 use self::quota::Quota;
 use self::rate_limit::RateLimit;
 use self::security_headers::SecurityHeaders;
+pub use self::sources::Sources;
+pub use self::state::State;
 use crate::call::{Call, Reply};
 use crate::context::{CallContext, Caller};
 use crate::dispatch::Way;
 use crate::error::CallError;
-use crate::limits::Counters;
-use crate::limits::holds::Holds;
-use crate::limits::quotas::Quotas;
-use crate::limits::store::{Store, StoreError};
-use crate::snapshot::{BuildError, Kept};
+use crate::snapshot::Kept;
 use crate::telemetry::metrics::Counter;
 
 /// Something that is decided later, on the call's own worker.
@@ -110,37 +111,6 @@ pub struct Policies {
     keeps_request: bool,
 }
 
-/// What policies keep over reloads: counters, caches, fetched keys. Found again by name, never part of a snapshot.
-#[derive(Debug, Default)]
-pub struct State {
-    /// What was spent of rate limits.
-    pub counters: Arc<Counters>,
-    /// Open calls that are counted.
-    pub holds: Arc<Holds>,
-    /// What was spent of quotas.
-    pub quotas: Arc<Quotas>,
-    /// Where that is written down, if anywhere.
-    pub store: Option<Arc<Mutex<Store>>>,
-}
-
-impl State {
-    /// What was kept in this directory, if there is one; else from nothing.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub fn open(folder: Option<&Path>) -> Result<Self, StoreError> {
-        let Some(folder) = folder else {
-            return Ok(Self::default());
-        };
-        let store = Store::open(folder)?;
-        Ok(Self {
-            quotas: Arc::clone(store.quotas()),
-            store: Some(Arc::new(Mutex::new(store))),
-            ..Self::default()
-        })
-    }
-}
-
 /// What is done with a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -191,14 +161,7 @@ impl Step {
 impl Policies {
     /// The policies that a route has configured, in the order of design: origins and lists first, then who it is, what it
     /// may, how much, and last what is changed.
-    ///
-    /// What cannot be built is added to `problems`, and then the snapshot is not used.
-    pub fn build(
-        route: &config::Route,
-        _config: &config::Config,
-        kept: Kept<'_>,
-        _problems: &mut Vec<BuildError>,
-    ) -> Self {
+    pub fn build(route: &config::Route, sources: &Sources, kept: Kept<'_>) -> Self {
         let mut order = Vec::new();
         let mut add = |policy: Arc<dyn Policy>, mode: Mode| {
             let refused = kept
@@ -221,15 +184,20 @@ impl Policies {
         if !route.origins.is_empty() {
             add(Arc::new(Origins(route.origins.clone())), Mode::Enforce);
         }
-        for rule in &route.policies.rate_limit {
+        if let Some(authenticate) = &configured.authenticate {
+            let issuers = sources.issuers(&authenticate.issuers);
+            let policy = Authenticate::new(authenticate.clone(), issuers, &sources.consumers, kept.metrics);
+            add(Arc::new(policy), Mode::of(authenticate.dry_run));
+        }
+        for rule in &configured.rate_limit {
             let counters = &kept.policies.counters;
             add(Arc::new(RateLimit::new(route, rule, counters)), Mode::of(rule.dry_run));
         }
-        for rule in &route.policies.quota {
+        for rule in &configured.quota {
             let quotas = &kept.policies.quotas;
             add(Arc::new(Quota::new(route, rule, quotas)), Mode::of(rule.dry_run));
         }
-        for rule in &route.policies.concurrency {
+        for rule in &configured.concurrency {
             add(
                 Arc::new(Concurrency::new(route, rule, kept.policies)),
                 Mode::of(rule.dry_run),

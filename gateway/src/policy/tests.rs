@@ -1,5 +1,6 @@
 //! Policies as clients see them: at one gateway and at a pair, in every protocol that they concern.
 
+mod authenticate;
 mod edge;
 mod forwarding;
 

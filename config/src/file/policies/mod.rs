@@ -1,5 +1,6 @@
 //! The policies of a route, one file each: the table as written, and the checked type it is made into.
 
+mod authenticate;
 mod concurrency;
 mod cors;
 mod ip;
@@ -9,6 +10,7 @@ mod rate_limit;
 mod rules;
 mod security_headers;
 
+pub use authenticate::{ApiKey, Authenticate, TokenPlace};
 pub use concurrency::Concurrency;
 pub use cors::{Cors, CorsList};
 pub use ip::IpLists;
@@ -17,6 +19,7 @@ pub use quota::{Period, Quota, QuotaAmount};
 pub use rate_limit::RateLimit;
 pub use security_headers::{FrameOptions, Hsts, SecurityHeaders};
 
+pub(super) use authenticate::AuthenticateFile;
 pub(super) use concurrency::ConcurrencyFile;
 pub(super) use cors::CorsFile;
 pub(super) use ip::IpFile;
@@ -24,6 +27,7 @@ pub(super) use quota::QuotaFile;
 pub(super) use rate_limit::RateLimitFile;
 pub(super) use security_headers::SecurityHeadersFile;
 
+use super::Known;
 use super::value::{OneOrMany, optional};
 use crate::path::KeyPath;
 use crate::policies::Policies;
@@ -34,6 +38,7 @@ use crate::problems::Problems;
 pub(super) struct PoliciesFile {
     pub(super) ip: Option<IpFile>,
     pub(super) cors: Option<CorsFile>,
+    pub(super) authenticate: Option<AuthenticateFile>,
     pub(super) security_headers: Option<SecurityHeadersFile>,
     pub(super) rate_limit: Option<OneOrMany<RateLimitFile>>,
     pub(super) quota: Option<OneOrMany<QuotaFile>>,
@@ -42,9 +47,12 @@ pub(super) struct PoliciesFile {
 
 impl PoliciesFile {
     /// Checks each by itself; `at` is the route.
-    pub(super) fn parse(self, at: &KeyPath, problems: &mut Problems) -> Option<Policies> {
+    pub(super) fn parse(self, at: &KeyPath, known: &Known, problems: &mut Problems) -> Option<Policies> {
         let ip = optional(self.ip, |ip| ip.parse(&at.key("ip"), problems));
         let cors = optional(self.cors, |cors| cors.parse(&at.key("cors"), problems));
+        let authenticate = optional(self.authenticate, |authenticate| {
+            authenticate.parse(&at.key("authenticate"), known, problems)
+        });
         let security_headers = optional(self.security_headers, |headers| {
             headers.parse(&at.key("security_headers"), problems)
         });
@@ -54,6 +62,7 @@ impl PoliciesFile {
         Some(Policies {
             ip: ip?,
             cors: cors?,
+            authenticate: authenticate?,
             security_headers: security_headers?,
             rate_limit: rate_limit?,
             quota: quota?,

@@ -91,6 +91,10 @@ pub struct GatewayMetrics {
     pub limiter_keys_crowded: Counter,
     /// `causeway_state_failures_total`: times that what must survive a restart could not be written down.
     pub state_failures: Counter,
+    /// `causeway_authentications_total{source,result}`: `remembered`, `good`, or why a proof was refused.
+    pub authentications: Family<Counter>,
+    /// `causeway_jwks_fetches_total{host,result}`
+    pub jwks_fetches: Family<Counter>,
     failures: [Counter; FAILURES],
     calls: Family<Counter>,
     durations: Family<Histogram>,
@@ -224,6 +228,16 @@ impl GatewayMetrics {
                     &[],
                 )
                 .with(&[]),
+            authentications: registry.counter(
+                "causeway_authentications_total",
+                "Proofs of identity that were looked at, by what came of it.",
+                &["source", "result"],
+            ),
+            jwks_fetches: registry.counter(
+                "causeway_jwks_fetches_total",
+                "Fetches of the key sets of issuers.",
+                &["host", "result"],
+            ),
             failures: by_kind,
             calls: registry.counter(
                 "causeway_calls_total",

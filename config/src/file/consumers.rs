@@ -1,0 +1,66 @@
+//! `[[consumers]]`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::value::{all, name, optional, scope};
+use crate::model::Consumer;
+use crate::path::KeyPath;
+use crate::problems::Problems;
+
+/// `[[consumers]]` as written.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConsumerFile {
+    /// Its name, which rules, logs and limits use.
+    pub(super) name: Option<String>,
+    /// Its plan, for limits and quotas. Default: none.
+    plan: Option<String>,
+    /// Digests of its API keys, `sha256:..`, as `causeway key` prints them.
+    keys: Option<Vec<String>>,
+    /// Scopes that it was granted. Default: none.
+    scopes: Option<Vec<String>>,
+}
+
+impl ConsumerFile {
+    pub(super) fn parse(self, at: &KeyPath, problems: &mut Problems) -> Option<Consumer> {
+        let named = name(
+            self.name.as_deref(),
+            &at.key("name"),
+            "name the consumer, e.g. `shop`",
+            problems,
+        );
+        let plan = optional(self.plan, |plan| name(Some(&plan), &at.key("plan"), "", problems));
+        let keys = all(self.keys, &at.key("keys"), |text, at| digest(&text, at, problems));
+        let scopes = all(self.scopes, &at.key("scopes"), |text, at| scope(text, at, problems));
+        Some(Consumer {
+            name: named?,
+            plan: plan?,
+            keys: keys?,
+            scopes: scopes?,
+        })
+    }
+}
+
+/// `sha256:` and 64 hexadecimal digits. What is written instead may be the key itself, so it is not repeated.
+fn digest(text: &str, at: &KeyPath, problems: &mut Problems) -> Option<[u8; 32]> {
+    let parsed = text.strip_prefix("sha256:").and_then(|digits| {
+        let mut digest = [0; 32];
+        let digits = digits.as_bytes();
+        if digits.len() != 64 {
+            return None;
+        }
+        for (byte, pair) in digest.iter_mut().zip(digits.chunks(2)) {
+            let pair = std::str::from_utf8(pair)
+                .ok()
+                .filter(|_| pair.iter().all(u8::is_ascii_hexdigit))?;
+            *byte = u8::from_str_radix(pair, 16).ok()?;
+        }
+        Some(digest)
+    });
+    if parsed.is_none() {
+        let hint = "write `sha256:` and the digest in hexadecimal: `causeway key` makes a key and prints both";
+        problems.add_hint(at, "is not the digest of a key", hint);
+    }
+    parsed
+}

@@ -1,0 +1,34 @@
+//! `causeway key`: API keys of consumers.
+
+use std::io::Read;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{Mistake, fail, print};
+use crate::authentication::api_keys;
+
+#[derive(Debug, Args)]
+pub(super) struct KeyArgs {
+    /// Read a key from standard input and print its digest, instead of making one.
+    #[arg(long)]
+    digest: bool,
+}
+
+/// Prints a new key and its digest. The key is shown this once and kept nowhere.
+pub(super) fn key(args: &KeyArgs) -> ExitCode {
+    if args.digest {
+        let mut key = String::new();
+        if let Err(error) = std::io::stdin().lock().take(4096).read_to_string(&mut key) {
+            return fail(&Mistake::input(format!("reading a key: {error}")));
+        }
+        return match key.trim_end_matches(['\r', '\n']) {
+            "" => fail(&Mistake::input("standard input holds no key")),
+            key => print(&format!("{}\n", api_keys::shown_digest(key))),
+        };
+    }
+    match api_keys::make() {
+        Ok(key) => print(&format!("key: {key}\ndigest: {}\n", api_keys::shown_digest(&key))),
+        Err(_) => fail(&Mistake::run("the system has no random numbers")),
+    }
+}
