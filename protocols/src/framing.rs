@@ -13,7 +13,9 @@ use bytes::{Bytes, BytesMut};
 use crate::message::{Event, Message, Outcome};
 
 pub mod compression;
+pub mod connect;
 pub mod grpc;
+pub mod grpc_web;
 pub mod json;
 pub mod json_array;
 pub mod lines;
@@ -22,6 +24,7 @@ pub mod sse;
 pub mod websocket;
 pub mod whole;
 
+mod base64;
 mod envelope;
 mod error;
 mod input;
@@ -65,6 +68,10 @@ impl Default for Limits {
 pub enum Decoder {
     /// gRPC over HTTP/2.
     Grpc(grpc::Decoder),
+    /// gRPC-Web.
+    GrpcWeb(grpc_web::Decoder),
+    /// A stream of Connect; its unary calls are [`Whole`](Self::Whole).
+    Connect(connect::Decoder),
     /// A JSON array.
     JsonArray(json_array::Decoder),
     /// Lines of JSON.
@@ -83,6 +90,8 @@ impl Decoder {
     pub fn push(&mut self, data: Bytes) {
         match self {
             Self::Grpc(decoder) => decoder.push(data),
+            Self::GrpcWeb(decoder) => decoder.push(data),
+            Self::Connect(decoder) => decoder.push(data),
             Self::JsonArray(decoder) => decoder.push(data),
             Self::Lines(decoder) => decoder.push(data),
             Self::Sse(decoder) => decoder.push(data),
@@ -95,6 +104,8 @@ impl Decoder {
     pub fn finish(&mut self) {
         match self {
             Self::Grpc(decoder) => decoder.finish(),
+            Self::GrpcWeb(decoder) => decoder.finish(),
+            Self::Connect(decoder) => decoder.finish(),
             Self::JsonArray(decoder) => decoder.finish(),
             Self::Lines(decoder) => decoder.finish(),
             Self::Sse(decoder) => decoder.finish(),
@@ -112,6 +123,8 @@ impl Decoder {
     pub fn next(&mut self) -> Result<Option<Event>, FramingError> {
         match self {
             Self::Grpc(decoder) => decoder.next(),
+            Self::GrpcWeb(decoder) => decoder.next(),
+            Self::Connect(decoder) => decoder.next(),
             Self::JsonArray(decoder) => decoder.next(),
             Self::Lines(decoder) => decoder.next(),
             Self::Sse(decoder) => decoder.next(),
@@ -126,6 +139,10 @@ impl Decoder {
 pub enum Encoder {
     /// gRPC over HTTP/2.
     Grpc(grpc::Encoder),
+    /// gRPC-Web.
+    GrpcWeb(grpc_web::Encoder),
+    /// A stream of Connect; its unary calls are [`Whole`](Self::Whole).
+    Connect(connect::Encoder),
     /// A JSON array.
     JsonArray(json_array::Encoder),
     /// Lines of JSON.
@@ -146,6 +163,8 @@ impl Encoder {
     pub fn message(&mut self, message: &Message, out: &mut BytesMut) -> Result<(), FramingError> {
         match self {
             Self::Grpc(encoder) => encoder.message(message, out),
+            Self::GrpcWeb(encoder) => encoder.message(message, out),
+            Self::Connect(encoder) => encoder.message(message, out),
             Self::JsonArray(encoder) => encoder.message(message, out),
             Self::Lines(encoder) => encoder.message(message, out),
             Self::Sse(encoder) => encoder.message(message, out),
@@ -159,6 +178,8 @@ impl Encoder {
     pub fn end(&mut self, outcome: &Outcome, out: &mut BytesMut) {
         match self {
             Self::Grpc(_) | Self::Whole(_) => {}
+            Self::GrpcWeb(encoder) => encoder.end(outcome, out),
+            Self::Connect(encoder) => encoder.end(outcome, out),
             Self::JsonArray(encoder) => encoder.end(outcome, out),
             Self::Lines(encoder) => encoder.end(outcome, out),
             Self::Sse(encoder) => encoder.end(outcome, out),

@@ -48,6 +48,21 @@ impl Envelopes {
         self.input.finish();
     }
 
+    /// Whether the bytes are over.
+    pub(super) fn is_over(&self) -> bool {
+        self.input.is_over()
+    }
+
+    /// A fault `back` bytes before what is to be read next.
+    pub(super) fn fail(&mut self, fault: Fault, back: usize) -> FramingError {
+        self.input.fail(fault, -(back as i64))
+    }
+
+    /// A fault that is placed already.
+    pub(super) fn fail_with(&mut self, error: FramingError) -> FramingError {
+        self.input.fail_with(error)
+    }
+
     /// The next envelope: its flags, and its content decompressed.
     pub(super) fn next(&mut self) -> Result<Option<(u8, Bytes)>, FramingError> {
         self.input.check()?;

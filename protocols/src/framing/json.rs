@@ -41,6 +41,11 @@ pub fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
+/// Whether a text that is JSON is an object. What serde derives for a struct would take an array as well.
+pub fn is_object(text: &[u8]) -> bool {
+    text.iter().find(|byte| !is_space(**byte)) == Some(&b'{')
+}
+
 /// Checks that a text is exactly one JSON value with white space around.
 ///
 /// # Errors

@@ -128,8 +128,8 @@ struct Wrapped<'a> {
 
 fn unwrapped(line: Bytes) -> Bytes {
     match serde_json::from_slice::<Wrapped<'_>>(&line) {
-        Ok(wrapped) => line.slice_ref(wrapped.result.get().as_bytes()),
-        Err(_) => line,
+        Ok(wrapped) if json::is_object(&line) => line.slice_ref(wrapped.result.get().as_bytes()),
+        _ => line,
     }
 }
 

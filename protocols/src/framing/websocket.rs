@@ -19,7 +19,7 @@ use crate::websocket::{Counts, Direction, Tracker, TrackerLimits, WsViolation};
 
 mod forms;
 
-pub use forms::{Decoder, Encoder, Form};
+pub use forms::{Decoder, Encoder, Form, head_of};
 
 /// What is read at a time, and kept by an idle socket.
 const READ_BUFFER: usize = 4 * 1024;

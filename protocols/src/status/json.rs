@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::Status;
 use super::detail::Detail;
+use crate::framing::json::is_object;
 
 /// Base64 as JSON of protobuf writes it; padding may be missing when it is read.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -67,12 +68,18 @@ pub fn write(status: &Status) -> Vec<u8> {
 /// The status in a JSON text; none if there is no `code` in it. Details in the form of their type are left out, as
 /// nobody here can encode them.
 pub fn read(text: &[u8]) -> Option<Status> {
+    if !is_object(text) {
+        return None;
+    }
     let read: Read<'_> = serde_json::from_slice(text).ok()?;
     let details = read.details.iter().filter_map(|raw| detail(raw)).collect();
     Some(Status::of_number(read.code, read.message).with_details(details))
 }
 
 fn detail(raw: &RawValue) -> Option<Detail> {
+    if !is_object(raw.get().as_bytes()) {
+        return None;
+    }
     let any: AnyRead = serde_json::from_str(raw.get()).ok()?;
     Some(Detail {
         type_url: any.type_url,
@@ -108,6 +115,7 @@ mod tests {
             "",
             "null",
             "[]",
+            "[5]",
             "{}",
             r#"{"message":"x"}"#,
             r#"{"code":"x"}"#,

@@ -79,6 +79,7 @@ fn what_grpc_gateway_wraps_is_unwrapped_and_its_error_ends_the_stream() {
         Some(Fault::AfterEnd)
     );
     assert_eq!(messages(decoder(), wire).len(), 3);
+    assert_eq!(messages(of_gateway(), b"[1]\n"), [Message::text("[1]")]);
 }
 
 #[test]
