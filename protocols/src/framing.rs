@@ -20,6 +20,7 @@ pub mod json;
 pub mod json_array;
 pub mod lines;
 pub mod metadata;
+pub mod mux;
 pub mod sse;
 pub mod websocket;
 pub mod whole;

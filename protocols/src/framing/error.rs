@@ -78,6 +78,9 @@ pub enum Fault {
     /// A frame of `grpc-websockets` that does not begin with 0 or 1, or a head that is no header block.
     #[error("malformed frame of grpc-websockets")]
     GrpcWebSockets,
+    /// A frame of `causeway.mux.v1` that does not say what it should.
+    #[error("malformed frame of causeway.mux.v1: {0}")]
+    Mux(&'static str),
     /// A rule of WebSocket was broken.
     #[error("{0}")]
     WebSocket(WsViolation),
@@ -133,6 +136,7 @@ impl Fault {
             | Self::CompressedFlag
             | Self::Flags(_)
             | Self::GrpcWebSockets
+            | Self::Mux(_)
             | Self::Trailers
             | Self::EndStream
             | Self::Truncated
@@ -165,6 +169,7 @@ impl Fault {
             Self::Text => "text",
             Self::Unwritable => "unwritable",
             Self::GrpcWebSockets => "grpc_websockets",
+            Self::Mux(_) => "mux",
             Self::WebSocket(violation) => violation.label(),
             Self::CloseCode(_) => "close_code",
             Self::Closed => "closed",
