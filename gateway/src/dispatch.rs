@@ -7,7 +7,6 @@ use std::time::Duration;
 use causeway_config as config;
 use causeway_protocols::plan::{Needs, Plan};
 use causeway_protocols::{CallHead, FailureKind, Protocol, name};
-use http::Method;
 
 use crate::call::{Call, Reply};
 use crate::context::CallContext;
@@ -16,6 +15,9 @@ use crate::federation::PeerLink;
 use crate::observe::Version;
 use crate::payload::Body;
 use crate::retry::Replay;
+use crate::retry::budget::Budget;
+use crate::retry::discard::discard;
+use crate::retry::rule::{Rule, Safe, Verdict};
 use crate::service::Service;
 use crate::{edge, federation, http2, service};
 
@@ -33,14 +35,27 @@ pub enum Way {
 pub struct Aim {
     /// Who answers.
     pub to: Upstream,
-    /// Attempts and their budget.
-    pub retry: config::Retry,
+    /// Who is asked, one after the other, when nobody there takes the call.
+    pub others: Vec<Upstream>,
     /// Up to the reply's head.
     pub total: Option<Duration>,
     /// Largest request body in bytes.
     pub max_body: u64,
     /// Index of the route in the snapshot; none for a call from a site.
     pub route: Option<usize>,
+}
+
+impl Aim {
+    /// Attempts and their budget: those of the route, or else of the service. A service of another site has retries of its
+    /// own there; here they are for tunnels that are lost.
+    fn retry<'a>(&'a self, cx: &'a CallContext) -> &'a config::Retry {
+        let route = self.route.and_then(|route| cx.world.snapshot.config.routes.get(route));
+        let of_route = route.and_then(|route| route.retry.as_ref());
+        of_route.unwrap_or_else(|| match &self.to {
+            Upstream::Local(service) => &service.config().retry,
+            Upstream::Remote { .. } => &config::Retry::DEFAULT,
+        })
+    }
 }
 
 /// Who answers a call.
@@ -57,58 +72,111 @@ pub enum Upstream {
     },
 }
 
-/// Pauses between attempts grow from here, up to [`MAX_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(25);
-const MAX_PAUSE: Duration = Duration::from_millis(250);
+impl Upstream {
+    /// The service, if it is of this site.
+    fn service(&self) -> Option<&Rc<Service>> {
+        match self {
+            Self::Local(service) => Some(service),
+            Self::Remote { .. } => None,
+        }
+    }
 
-/// Sends the call, again where the error and the request allow it.
+    fn budget(&self) -> &Budget {
+        match self {
+            Self::Local(service) => service.budget(),
+            Self::Remote { link, .. } => &link.budget,
+        }
+    }
+
+    fn version(&self) -> Version {
+        match self {
+            Self::Remote { .. } => Version::Tunnel,
+            Self::Local(service) if service.config().version == config::HttpVersion::Http2 => Version::Http2,
+            Self::Local(_) => Version::Http1,
+        }
+    }
+}
+
+/// Sends the call, again where the outcome and the request allow it, and on to the next tier where nobody takes it.
 ///
 /// # Errors
 /// That of the last attempt.
 pub async fn dispatch(call: Call, aim: &Aim, cx: &Rc<CallContext>) -> Result<Reply, CallError> {
     arm(aim, cx)?;
     let Call { mut head, body } = call;
-    let once = aim.retry.attempts <= 1 || head.protocol == Protocol::WebSocket;
-    let mut payload = if once {
-        Payload::Once(Some(body))
-    } else if body.is_empty() {
-        Payload::Empty
-    } else {
-        Payload::Replay(Replay::new(body))
-    };
-    if let Upstream::Local(service) = &aim.to {
-        service.count_call();
-    }
+    let retry = aim.retry(cx);
+    let mut payload = Payload::new(body, Again::of(retry, aim), head.protocol);
+    let (mut to, mut others) = (&aim.to, aim.others.iter());
+    to.budget().count_call(cx.started);
     let mut tried = Vec::new();
     let mut attempt = 0u8;
-    loop {
-        attempt += 1;
+    let outcome = loop {
+        attempt = attempt.saturating_add(1);
         let Some(body) = payload.body() else {
             return Err(CallError::new(FailureKind::Internal, "the body of the call is gone"));
         };
-        let version = match &aim.to {
-            Upstream::Remote { .. } => Version::Tunnel,
-            Upstream::Local(service) if service.config().version == config::HttpVersion::Http2 => Version::Http2,
-            Upstream::Local(_) => Version::Http1,
-        };
-        let trace = cx.record.borrow_mut().attempt(&cx.worker.observer, version);
-        if let (Some(trace), Upstream::Local(_)) = (&trace, &aim.to) {
+        let trace = cx.record.borrow_mut().attempt(&cx.worker.observer, to.version());
+        if let (Some(trace), Upstream::Local(_)) = (&trace, to) {
             // Hexadecimal digits and dashes are always taken.
             head.fields.set(name::TRACEPARENT, trace).ok();
         }
-        let error = match try_once(&head, body, aim, trace, &mut tried, cx).await {
-            Ok(mut reply) => {
-                edge::receive(&mut reply.head, version, cx);
-                return Ok(reply);
-            }
-            Err(error) => error,
-        };
-        if !may_retry(&error, &head, attempt, aim, cx) || !payload.is_there() {
-            return Err(error);
+        let outcome = try_once(&head, body, to, retry.per_try, trace, &mut tried, cx).await;
+        if !payload.is_there() {
+            break outcome;
         }
-        tracing::debug!(error = %error, attempt, "trying again");
-        cx.record.borrow_mut().attempt_failed(&error);
-        pause(attempt, cx).await;
+        let rule = Rule {
+            retry,
+            safe: Safe::of(&head, to.service().map(|service| service.config())),
+        };
+        let verdict = match &outcome {
+            Ok(reply) => rule.of_reply(&reply.head),
+            Err(error) => rule.of_error(error),
+        };
+        if let Verdict::Again(asked) = verdict
+            && attempt < retry.attempts
+            && may_retry(&outcome, to, retry.budget_percent, cx)
+        {
+            give_up(outcome, cx).await;
+            pause(
+                asked.unwrap_or_else(|| rule.pause(attempt, rand::random_range(0.0..1.0))),
+                cx,
+            )
+            .await;
+        } else if let Err(error) = &outcome
+            && is_untaken(error)
+            && cx.attempts.get() > 0
+            && let Some(next) = others.next()
+        {
+            cx.attempts.set(cx.attempts.get() - 1);
+            cx.worker.shared.services.metrics().failovers.inc();
+            give_up(outcome, cx).await;
+            (to, attempt) = (next, 0);
+            tried.clear();
+        } else {
+            break outcome;
+        }
+    };
+    outcome.map(|mut reply| {
+        edge::receive(&mut reply.head, to.version(), cx);
+        reply
+    })
+}
+
+/// Puts the outcome of an attempt aside that another follows.
+async fn give_up(outcome: Result<Reply, CallError>, cx: &Rc<CallContext>) {
+    match outcome {
+        Err(error) => {
+            tracing::debug!(%error, "trying again");
+            cx.record.borrow_mut().attempt_failed(&error);
+        }
+        Ok(reply) => {
+            let told = format!("answered {}", reply.head.status.as_u16());
+            tracing::debug!(told, "trying again");
+            cx.record
+                .borrow_mut()
+                .attempt_failed(&CallError::new(FailureKind::Protocol, told));
+            discard(reply, cx).await;
+        }
     }
 }
 
@@ -129,6 +197,23 @@ fn arm(aim: &Aim, cx: &CallContext) -> Result<(), CallError> {
     Ok(())
 }
 
+/// Whether a call may be sent more than once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    Never,
+    Perhaps,
+}
+
+impl Again {
+    fn of(retry: &config::Retry, aim: &Aim) -> Self {
+        if retry.attempts <= 1 && aim.others.is_empty() {
+            Self::Never
+        } else {
+            Self::Perhaps
+        }
+    }
+}
+
 #[derive(Debug)]
 enum Payload {
     Empty,
@@ -137,6 +222,16 @@ enum Payload {
 }
 
 impl Payload {
+    fn new(body: Body, again: Again, protocol: Protocol) -> Self {
+        if again == Again::Never || protocol == Protocol::WebSocket {
+            Self::Once(Some(body))
+        } else if body.is_empty() {
+            Self::Empty
+        } else {
+            Self::Replay(Replay::new(body))
+        }
+    }
+
     fn body(&mut self) -> Option<Body> {
         match self {
             Self::Empty => Some(Body::Empty),
@@ -154,34 +249,34 @@ impl Payload {
     }
 }
 
-fn may_retry(error: &CallError, head: &CallHead, attempt: u8, aim: &Aim, cx: &CallContext) -> bool {
-    let safe = match error.retry {
-        Retry::Never => false,
-        Retry::Unprocessed => true,
-        Retry::Idempotent => head.protocol == Protocol::Http && is_idempotent(&head.method),
-    };
-    if !safe || attempt >= aim.retry.attempts || cx.attempts.get() == 0 {
+/// Whether the budgets, of the call and of whom it goes to, have something left; takes from both.
+fn may_retry(outcome: &Result<Reply, CallError>, to: &Upstream, percent: u8, cx: &CallContext) -> bool {
+    if cx.attempts.get() == 0 {
         return false;
     }
-    let budget = match &aim.to {
-        Upstream::Local(service) => service.may_retry(aim.retry.budget_percent),
-        // The site that owns the service has the budget; a tunnel that was lost is another matter.
-        Upstream::Remote { .. } => true,
-    };
-    if budget {
+    // The site that owns the service has the budget of its own attempts; a tunnel that was lost is another matter.
+    let lost = outcome.is_err() && matches!(to, Upstream::Remote { .. });
+    let granted = lost || to.budget().take(percent, cx.started);
+    if let Some(service) = to.service() {
+        service.spec().state.count_retry(granted);
+    }
+    if granted {
         cx.attempts.set(cx.attempts.get() - 1);
     }
-    budget
+    granted
 }
 
-/// RFC 9110, section 9.2.2.
-fn is_idempotent(method: &Method) -> bool {
-    method.is_idempotent()
+/// Whether nobody has worked on the call, so that it may be made elsewhere whatever it is. What another site says of its
+/// backends is believed: it tells of a connection that failed only where no attempt before it counts.
+fn is_untaken(error: &CallError) -> bool {
+    error.retry == Retry::Unprocessed
+        || matches!(
+            error.kind,
+            FailureKind::Connect | FailureKind::NoEndpoint | FailureKind::Breaker | FailureKind::Draining
+        )
 }
 
-async fn pause(attempt: u8, cx: &CallContext) {
-    let most = FIRST_PAUSE.saturating_mul(1 << attempt.min(6)).min(MAX_PAUSE);
-    let pause = most.mul_f64(rand::random_range(0.5..1.0));
+async fn pause(pause: Duration, cx: &CallContext) {
     let timer = cx.worker.clock.timer();
     timer.arm(pause);
     timer.wait().await;
@@ -190,15 +285,22 @@ async fn pause(attempt: u8, cx: &CallContext) {
 async fn try_once(
     head: &CallHead,
     body: Body,
-    aim: &Aim,
+    to: &Upstream,
+    per_try: Option<Duration>,
     trace: Option<[u8; 55]>,
     tried: &mut Vec<u64>,
     cx: &Rc<CallContext>,
 ) -> Result<Reply, CallError> {
-    match &aim.to {
-        Upstream::Remote { link, export } => federation::call::open(link, export, head, body, trace, cx).await,
+    match to {
+        Upstream::Remote { link, export } => {
+            let attempt = federation::call::open(link, export, head, body, trace, cx);
+            match per_try {
+                None => attempt.await,
+                Some(limit) => within(limit, std::pin::pin!(attempt), cx).await,
+            }
+        }
         Upstream::Local(service) => {
-            let per_try = service.config().timeouts.per_try;
+            let per_try = per_try.or_else(|| service.config().timeouts.per_try);
             let attempt = try_endpoint(head, body, service, tried, cx);
             match per_try {
                 None => attempt.await,

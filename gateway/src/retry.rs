@@ -1,4 +1,9 @@
-//! A body whose beginning is remembered, so that a failed attempt can be followed by another.
+//! Trying again: a body whose beginning is remembered, so that a failed attempt can be followed by another; below it
+//! what is tried again ([`rule`]), how often ([`budget`]), and what becomes of a reply that is not passed on.
+
+pub mod budget;
+pub mod discard;
+pub mod rule;
 
 use std::cell::RefCell;
 use std::rc::Rc;

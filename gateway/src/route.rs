@@ -32,7 +32,7 @@ use causeway_protocols::{CallHead, FailureKind};
 
 pub use captures::Captures;
 pub use rewrite::{location, rewrite};
-pub use split::pick;
+pub use split::{later, pick};
 
 pub(crate) use conditions::parameter;
 use conditions::{Conditions, Verdict};

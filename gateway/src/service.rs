@@ -32,6 +32,7 @@ use crate::clock::Clock;
 use crate::context::CallContext;
 use crate::discovery::{Answer, Watched};
 use crate::error::{CallError, Retry};
+use crate::retry::budget::Budget;
 
 /// What a service is built from, shared by all workers; made when a snapshot is built.
 #[derive(Debug)]
@@ -64,9 +65,9 @@ pub struct Service {
     growing: Cell<Option<u64>>,
     /// Shares of the tiers, where one hands on what it lacks and some tier does.
     spread: RefCell<Vec<(u16, u32)>>,
-    /// Calls since the service was made, and retries among them: the retry budget.
-    calls: Cell<u32>,
-    retries: Cell<u32>,
+    /// Whether some endpoint is well.
+    able: Cell<bool>,
+    budget: Budget,
 }
 
 impl Service {
@@ -84,8 +85,8 @@ impl Service {
             seen: Cell::new(0),
             growing: Cell::new(None),
             spread: RefCell::default(),
-            calls: Cell::new(0),
-            retries: Cell::new(0),
+            able: Cell::new(false),
+            budget: Budget::default(),
         };
         service.rebuild(&[]);
         service
@@ -141,6 +142,8 @@ impl Service {
             .iter()
             .map(|endpoint| (endpoint.priority.get(), endpoint.state().is_usable()));
         let panic = health::is_panic(well, self.spec.config.panic_threshold);
+        self.able
+            .set(endpoints.iter().any(|endpoint| endpoint.state().is_usable()));
         for endpoint in endpoints.iter() {
             endpoint.usable.set(panic || endpoint.state().is_usable());
         }
@@ -269,25 +272,15 @@ impl Service {
         }
     }
 
-    /// Counts a call towards the retry budget.
-    pub fn count_call(&self) {
-        if self.calls.get() >= 1_000 {
-            // Halved rather than reset, so that the share stays.
-            self.calls.set(self.calls.get() / 2);
-            self.retries.set(self.retries.get() / 2);
-        }
-        self.calls.set(self.calls.get() + 1);
+    /// How many retries there may be.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
     }
 
-    /// Whether the budget has room for one more retry; counts it. Ten are always allowed, so that a quiet service can
-    /// retry at all.
-    pub fn may_retry(&self, percent: u8) -> bool {
-        let allowed = (u64::from(self.calls.get()) * u64::from(percent) / 100).max(10);
-        let granted = u64::from(self.retries.get()) < allowed && percent > 0;
-        if granted {
-            self.retries.set(self.retries.get() + 1);
-        }
-        granted
+    /// Whether some endpoint is well.
+    pub fn is_able(&self) -> bool {
+        self.refresh();
+        self.able.get()
     }
 
     /// As configured now, and what all workers know of it.

@@ -29,8 +29,10 @@ pub(super) type ToFile = TextOr<Vec<TextOr<TargetFile>>>;
 pub(super) struct TargetFile {
     /// `orders`, or `orders@azure` for a peer's.
     service: Option<String>,
-    /// Share relative to the others, 0 to 1000000. Default: 1.
+    /// Share relative to the others of its tier, 0 to 1000000. Default: 1.
     weight: Option<i64>,
+    /// Tier, 0 to 65535: a call goes to the lowest that can take it. Default: 0.
+    priority: Option<i64>,
 }
 
 impl LongForm for TargetFile {}
@@ -62,7 +64,11 @@ pub(super) fn to(to: ToFile, at: &KeyPath, known: &Known, problems: &mut Problem
     let list = match to {
         TextOr::Text(text) => {
             let service = service_ref(&text, at, known, problems)?;
-            return Some(Destination::Split(vec![WeightedTarget { service, weight: 1 }]));
+            return Some(Destination::Split(vec![WeightedTarget {
+                service,
+                weight: 1,
+                priority: 0,
+            }]));
         }
         TextOr::Long(list) => list,
     };
@@ -74,9 +80,11 @@ pub(super) fn to(to: ToFile, at: &KeyPath, known: &Known, problems: &mut Problem
         TextOr::Text(text) => Some(WeightedTarget {
             service: service_ref(&text, at, known, problems)?,
             weight: 1,
+            priority: 0,
         }),
         TextOr::Long(target) => {
             let weight = whole(target.weight.or(Some(1)), &at.key("weight"), 0..=MAX_WEIGHT, problems);
+            let priority = whole(target.priority.or(Some(0)), &at.key("priority"), 0..=65_535, problems);
             let service = match target.service {
                 Some(text) => service_ref(&text, &at.key("service"), known, problems),
                 None => {
@@ -87,6 +95,7 @@ pub(super) fn to(to: ToFile, at: &KeyPath, known: &Known, problems: &mut Problem
             Some(WeightedTarget {
                 service: service?,
                 weight: weight?,
+                priority: priority?,
             })
         }
     })?;

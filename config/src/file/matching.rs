@@ -372,7 +372,7 @@ impl ValueFile {
 }
 
 /// `package.Service` or `package.Service/Method`.
-fn grpc(text: &str, at: &KeyPath, problems: &mut Problems) -> Option<GrpcMatch> {
+pub(super) fn grpc(text: &str, at: &KeyPath, problems: &mut Problems) -> Option<GrpcMatch> {
     let identifier = |part: &str| {
         part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')

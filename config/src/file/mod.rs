@@ -14,6 +14,7 @@ mod limits;
 mod listeners;
 mod matching;
 pub(crate) mod policies;
+mod retry;
 mod routes;
 mod services;
 mod site;

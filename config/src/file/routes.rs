@@ -12,7 +12,8 @@ use super::matching::{MatchFile, prefix};
 use super::policies::{
     AuthenticateFile, ConcurrencyFile, CorsFile, IpFile, PoliciesFile, QuotaFile, RateLimitFile, SecurityHeadersFile,
 };
-use super::services::{LONGEST, RetryFile};
+use super::retry::RetryFile;
+use super::services::LONGEST;
 use super::value::{OneOrMany, all, is_host, name, optional};
 use crate::model::{Destination, Match, Name, PathMatch, Rewrite, Route, Segment};
 use crate::path::KeyPath;

@@ -12,8 +12,10 @@ use super::balance::{BreakerFile, ChoiceFile, HashOnFile};
 use super::endpoints::DiscoverFile;
 use super::health::{HealthFile, OutlierFile};
 use super::listeners::CertificateFile;
+use super::matching::grpc;
+use super::retry::RetryFile;
 use super::value::{Kind, LongForm, PathText, TextOr, all, choice, is_host, name, optional, whole};
-use crate::model::{BackendTls, Export, HttpVersion, Protocol, Retry, Schema, Service, ServiceTimeouts};
+use crate::model::{BackendTls, Export, HttpVersion, Protocol, Schema, Service, ServiceTimeouts};
 use crate::path::KeyPath;
 use crate::problems::{Problems, did_you_mean};
 use crate::units::{DurationText, PercentText, brief};
@@ -66,6 +68,9 @@ pub(super) struct ServiceFile {
     timeouts: Option<ServiceTimeoutsFile>,
     /// Tries after a failure that is safe to repeat.
     retry: Option<RetryFile>,
+    /// gRPC methods that may be called twice, as `package.Service/Method`, or `package.Service` for all of its. Default:
+    /// none.
+    idempotent_methods: Option<Vec<String>>,
     /// Checks of every endpoint; leave it out for none.
     health: Option<HealthFile>,
     /// Endpoints whose calls fail are left out for a while; leave it out for never, `{}` for the defaults.
@@ -120,16 +125,6 @@ struct ServiceTimeoutsFile {
     idle: Option<DurationText>,
 }
 
-/// `retry` as written.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RetryFile {
-    /// All attempts, the first included, 1 to 10. Default: 2.
-    attempts: Option<i64>,
-    /// Retries allowed as a share of calls. Default: 20%.
-    budget_percent: Option<PercentText>,
-}
-
 impl ServiceFile {
     pub(super) fn parse(self, at: &KeyPath, known: &Known, problems: &mut Problems) -> Option<Service> {
         let name = name(
@@ -178,6 +173,9 @@ impl ServiceFile {
         let host = optional(self.host, |host| authority(host, &at.key("host"), problems));
         let timeouts = self.timeouts.unwrap_or_default().parse(&at.key("timeouts"), problems);
         let retry = self.retry.unwrap_or_default().parse(&at.key("retry"), problems);
+        let idempotent_methods = all(self.idempotent_methods, &at.key("idempotent_methods"), |text, at| {
+            grpc(&text, at, problems)
+        });
         let health = optional(self.health, |health| health.parse(&at.key("health"), problems));
         let outlier = optional(self.outlier, |outlier| outlier.parse(&at.key("outlier"), problems));
         let breaker = self.breaker.unwrap_or_default().parse(&at.key("breaker"), problems);
@@ -218,6 +216,7 @@ impl ServiceFile {
             host: host?,
             timeouts: timeouts?,
             retry: retry?,
+            idempotent_methods: idempotent_methods?,
             health: health?,
             outlier: outlier?,
             breaker: breaker?,
@@ -378,27 +377,6 @@ impl ServiceTimeoutsFile {
             per_try: per_try?,
             total: total?,
             idle: idle?,
-        })
-    }
-}
-
-impl RetryFile {
-    pub(super) fn parse(self, at: &KeyPath, problems: &mut Problems) -> Option<Retry> {
-        let here = at.key("attempts");
-        let attempts = match self.attempts.unwrap_or(2) {
-            0 => {
-                problems.add_hint(&here, "must be at least 1", "write `1` to turn retries off");
-                None
-            }
-            attempts => whole(Some(attempts), &here, 1..=10, problems),
-        };
-        let budget = match self.budget_percent {
-            Some(budget) => budget.parse(&at.key("budget_percent"), problems),
-            None => Some(20),
-        };
-        Some(Retry {
-            attempts: attempts?,
-            budget_percent: budget?,
         })
     }
 }

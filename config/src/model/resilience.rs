@@ -108,6 +108,9 @@ pub enum HashOn {
 pub struct StatusSet([u64; 8]);
 
 impl StatusSet {
+    /// None of them.
+    pub const EMPTY: Self = Self([0; 8]);
+
     /// Adds all from `first` to `last`. What is no status is left out.
     pub fn with(mut self, first: u16, last: u16) -> Self {
         for status in first.max(100)..=last.min(599) {
@@ -136,6 +139,9 @@ impl StatusSet {
 pub struct CodeSet(u32);
 
 impl CodeSet {
+    /// None of them.
+    pub const EMPTY: Self = Self(0);
+
     /// Adds one. What is no code is left out.
     pub fn with(self, code: u8) -> Self {
         if code > 16 {

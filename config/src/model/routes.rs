@@ -118,8 +118,10 @@ pub enum Destination {
 pub struct WeightedTarget {
     /// Which one.
     pub service: ServiceRef,
-    /// Share relative to the others of the route; 0 means none.
+    /// Share relative to the others of its tier; 0 means none.
     pub weight: u32,
+    /// Tier: a call goes to the lowest that can take it. Default 0.
+    pub priority: u16,
 }
 
 /// `"orders"` or `"orders@azure"`.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Breaker, CertificateFiles, HashOn, Health, Name, Outlier};
+use super::{Breaker, CertificateFiles, GrpcMatch, HashOn, Health, Name, Outlier, Retry};
 
 /// Where addresses come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +89,8 @@ pub struct Service {
     pub timeouts: ServiceTimeouts,
     /// Tries after a failure that is safe to repeat. Default: 1 more than the first.
     pub retry: Retry,
+    /// gRPC methods that may be called twice. HTTP methods say so themselves (RFC 9110, section 9.2.2).
+    pub idempotent_methods: Vec<GrpcMatch>,
     /// Checks of every endpoint. Default: none.
     pub health: Option<Health>,
     /// When an endpoint whose calls fail is left out. Default: never.
@@ -161,13 +163,4 @@ pub struct ServiceTimeouts {
     pub total: Option<Duration>,
     /// Idle backend connections are closed after this. Default 60 s.
     pub idle: Duration,
-}
-
-/// Attempts after the first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retry {
-    /// All attempts, the first included. Default 2.
-    pub attempts: u8,
-    /// Retries allowed as a share of calls. Default 20 percent.
-    pub budget_percent: u8,
 }

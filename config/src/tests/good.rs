@@ -132,7 +132,8 @@ access_log = { file = "access.log" }
         a.retry,
         Retry {
             attempts: 3,
-            budget_percent: 10
+            budget_percent: 10,
+            ..Retry::DEFAULT
         }
     );
     assert_eq!((a.balance, a.version), (Balance::LeastRequest, HttpVersion::Http1));

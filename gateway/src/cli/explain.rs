@@ -181,13 +181,22 @@ fn leads(out: &mut String, route: &config::Route, found: &route::Found<'_>, head
             let _ = writeln!(out, "answer    {status}, a fixed body of {} bytes", body.len());
         }
         Destination::Split(split) => {
-            let total: u64 = split.iter().map(|target| u64::from(target.weight)).sum();
-            for target in split {
-                let share = match (split.len(), total) {
+            let best = split.iter().map(|target| target.priority).min();
+            let mut sorted: Vec<_> = split.iter().collect();
+            sorted.sort_by_key(|target| target.priority);
+            for target in sorted {
+                let tier = || split.iter().filter(|other| other.priority == target.priority);
+                let total: u64 = tier().map(|other| u64::from(other.weight)).sum();
+                let share = match (tier().count(), total) {
                     (1, _) | (_, 0) => String::new(),
                     _ => format!(" ({:.0}%)", f64::from(target.weight) * 100.0 / total as f64),
                 };
-                let _ = writeln!(out, "goes to   {}{share}", destination(&target.service, config));
+                let to = if Some(target.priority) == best {
+                    "goes to   "
+                } else {
+                    "or else   "
+                };
+                let _ = writeln!(out, "{to}{}{share}", destination(&target.service, config));
             }
             match route::rewrite(route, &found.captures, &head.target) {
                 Ok(target) if target != head.target => {

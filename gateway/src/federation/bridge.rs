@@ -82,6 +82,12 @@ impl Lenders {
         self.changed.subscribe()
     }
 
+    /// Whether some worker has a tunnel to this site.
+    pub fn has(&self, site: &config::Name) -> bool {
+        let having = self.having.lock().unwrap_or_else(PoisonError::into_inner);
+        having.contains_key(site)
+    }
+
     /// A worker with a tunnel to this site, any of them.
     fn lender(&self, site: &config::Name) -> Option<mpsc::Sender<Command>> {
         let having = self.having.lock().unwrap_or_else(PoisonError::into_inner);

@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 use self::bridge::Lenders;
 use self::state::TunnelPlace;
 use self::tunnel::Tunnel;
+use crate::retry::budget::Budget;
 
 /// What all workers know of the links.
 #[derive(Debug)]
@@ -78,6 +79,8 @@ pub struct PeerLink {
     tunnels: RefCell<Vec<Rc<Tunnel>>>,
     ready: Notify,
     next: Cell<usize>,
+    /// How many retries there may be on replies.
+    pub budget: Budget,
 }
 
 impl PeerLink {
@@ -90,6 +93,7 @@ impl PeerLink {
             tunnels: RefCell::default(),
             ready: Notify::new(),
             next: Cell::new(0),
+            budget: Budget::default(),
         }
     }
 
@@ -100,6 +104,12 @@ impl PeerLink {
         self.next.set(start.wrapping_add(1));
         let (before, from) = tunnels.split_at(start % tunnels.len().max(1));
         from.iter().chain(before).find(|tunnel| tunnel.takes_calls()).cloned()
+    }
+
+    /// Whether there is a tunnel that takes calls, here or at another worker.
+    pub fn is_up(&self) -> bool {
+        let here = self.tunnels.borrow().iter().any(|tunnel| tunnel.takes_calls());
+        here || self.lenders.has(&self.site)
     }
 
     /// Waits until some tunnel may have become ready.

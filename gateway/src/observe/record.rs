@@ -68,6 +68,7 @@ impl Record {
     pub fn at_endpoint(&mut self, service: &config::Service, endpoint: SocketAddr, rung: Rung) {
         self.service = Some(config::Name::clone(&service.name));
         self.endpoint = Some(endpoint);
+        self.peer = None;
         self.rung = Some(rung);
     }
 
@@ -75,6 +76,7 @@ impl Record {
     pub fn at_site(&mut self, site: &config::Name, export: &config::Name) {
         self.peer = Some(config::Name::clone(site));
         self.service = Some(config::Name::clone(export));
+        self.endpoint = None;
     }
 
     /// The attempt failed, and perhaps another follows.

@@ -316,31 +316,65 @@ fn captures_are_the_parts_of_the_normalised_path() {
     assert_eq!(captured(pattern(&many), &url), expected);
 }
 
-#[test]
-fn a_split_gives_each_service_its_share() {
-    let target = |name: &str, weight| WeightedTarget {
+fn target(weight: u32, priority: u16) -> WeightedTarget {
+    WeightedTarget {
         service: ServiceRef {
-            service: Arc::from(name),
+            service: Arc::from("x"),
             site: None,
         },
         weight,
-    };
-    let targets = [target("a", 90), target("none", 0), target("b", 10)];
-    let mut counts = std::collections::HashMap::new();
-    for step in 0..1000u64 {
-        let picked = pick(&targets, step * (u64::MAX / 1000)).unwrap();
-        *counts.entry(picked.service.to_string()).or_insert(0) += 1;
+        priority,
     }
+}
+
+/// How often each target is picked of a thousand times.
+fn picked(targets: &[WeightedTarget], able: &[bool]) -> Vec<usize> {
+    let mut counts = vec![0; targets.len()];
+    for step in 0..1000u64 {
+        if let Some(at) = pick(targets, |at| able[at], step * (u64::MAX / 1000)) {
+            counts[at] += 1;
+        }
+    }
+    counts
+}
+
+#[test]
+fn a_split_gives_each_service_its_share() {
+    let targets = [target(90, 0), target(0, 0), target(10, 0)];
+    let counts = picked(&targets, &[true; 3]);
     assert!(
-        (899..=901).contains(&counts["a"]) && (99..=101).contains(&counts["b"]),
+        (899..=901).contains(&counts[0]) && counts[1] == 0 && (99..=101).contains(&counts[2]),
         "{counts:?}"
     );
-    assert_eq!(counts.len(), 2);
-    assert_eq!(&*pick(&targets, u64::MAX).unwrap().service, "b");
-    assert_eq!(&*pick(&targets, 0).unwrap().service, "a");
-    assert!(pick(&[], 7).is_none());
-    assert!(pick(&[target("a", 0)], 7).is_none());
-    assert!(pick(&[target("a", 0), target("b", 0)], 7).is_none());
+    assert_eq!(pick(&targets, |_| true, u64::MAX), Some(2));
+    assert_eq!(pick(&targets, |_| true, 0), Some(0));
+    assert_eq!(pick(&[], |_| true, 7), None);
+    assert_eq!(pick(&[target(0, 0)], |_| true, 7), None);
+    assert_eq!(pick(&[target(0, 0), target(0, 1)], |_| true, 7), None);
+}
+
+#[test]
+fn c8_weights_hold_within_a_tier_and_whoever_cannot_take_calls_is_stood_in_for() {
+    let targets = [target(30, 0), target(70, 0), target(1, 1), target(0, 2), target(5, 3)];
+    assert_eq!(picked(&targets, &[true; 5])[2..], [0, 0, 0]);
+    assert_eq!(picked(&targets, &[false, true, true, true, true]), [0, 1000, 0, 0, 0]);
+    assert_eq!(picked(&targets, &[false, false, true, true, true]), [0, 0, 1000, 0, 0]);
+    assert_eq!(picked(&targets, &[false, false, false, true, true]), [0, 0, 0, 0, 1000]);
+    let none = picked(&targets, &[false; 5]);
+    assert!(
+        none[0] > 250 && none[1] > 650,
+        "where nobody can, the best tier is asked: {none:?}"
+    );
+}
+
+#[test]
+fn a_call_that_nobody_took_goes_on_tier_by_tier() {
+    let targets = [target(1, 0), target(1, 1), target(9, 1), target(0, 2), target(1, 5)];
+    assert_eq!(later(&targets, |_| true, 0), [2, 4]);
+    assert_eq!(later(&targets, |at| at != 2, 0), [1, 4]);
+    assert_eq!(later(&targets, |_| true, 2), [4]);
+    assert_eq!(later(&targets, |_| true, 4), [0; 0]);
+    assert_eq!(later(&targets, |_| true, 9), [0; 0]);
 }
 
 #[test]

@@ -125,7 +125,8 @@ impl Report {
     /// An attempt without an answer was given up: because its time was up, or because the client went away, which is
     /// not the endpoint's fault.
     fn is_late(&self) -> bool {
-        let per_try = self.service.config().timeouts.per_try;
+        let config = self.service.config();
+        let per_try = config.retry.per_try.or(config.timeouts.per_try);
         per_try.is_some_and(|limit| self.since.elapsed() >= limit) || self.context.timer.expired()
     }
 }

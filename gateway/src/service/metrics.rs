@@ -18,6 +18,10 @@ pub struct ServiceMetrics {
     pub ejections: Family<Counter>,
     /// `causeway_service_refused_total{service,limit}`
     pub refused: Family<Counter>,
+    /// `causeway_retries_total{service,result}`: `made`, or `no_budget`.
+    pub retries: Family<Counter>,
+    /// `causeway_failovers_total`: calls that went on to a later tier of their route because nobody took them.
+    pub failovers: Counter,
 }
 
 impl ServiceMetrics {
@@ -49,6 +53,18 @@ impl ServiceMetrics {
                 "Calls that were refused because the gateway has enough under way at a service, by the limit.",
                 &["service", "limit"],
             ),
+            retries: registry.counter(
+                "causeway_retries_total",
+                "Further attempts of calls, by whether the retry budget allowed them.",
+                &["service", "result"],
+            ),
+            failovers: registry
+                .counter(
+                    "causeway_failovers_total",
+                    "Calls that went on to a later tier of their route because nobody took them.",
+                    &[],
+                )
+                .with(&[]),
         }
     }
 }
@@ -59,6 +75,8 @@ pub(super) struct Series {
     pub(super) check_succeeded: Counter,
     pub(super) check_failed: Counter,
     pub(super) panic: Gauge,
+    retried: OnceLock<Counter>,
+    unbudgeted: OnceLock<Counter>,
     /// By limit, in the order of `LIMITS`; made when first needed, because most never are.
     refused: [OnceLock<Counter>; LIMITS.len()],
 }
@@ -72,8 +90,20 @@ impl Series {
             check_succeeded: metrics.health_checks.with(&[service, "success"]),
             check_failed: metrics.health_checks.with(&[service, "failure"]),
             panic: metrics.service_panic.with(&[service]),
+            retried: OnceLock::new(),
+            unbudgeted: OnceLock::new(),
             refused: std::array::from_fn(|_| OnceLock::new()),
         }
+    }
+
+    /// Counts a further attempt that was wished for.
+    pub(super) fn retry(&self, service: &str, granted: bool, metrics: &ServiceMetrics) {
+        let (cell, result) = if granted {
+            (&self.retried, "made")
+        } else {
+            (&self.unbudgeted, "no_budget")
+        };
+        cell.get_or_init(|| metrics.retries.with(&[service, result])).inc();
     }
 
     /// Counts a call that this limit refused. Takes a lock only for the first.

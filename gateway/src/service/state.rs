@@ -39,6 +39,11 @@ impl ServiceStates {
         }
     }
 
+    /// Where services are counted.
+    pub fn metrics(&self) -> &ServiceMetrics {
+        &self.metrics
+    }
+
     /// What is known of the service of this name; it is forgotten when the last snapshot with it is gone.
     pub fn service(&self, name: &config::Name) -> Arc<ServiceState> {
         let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,6 +91,11 @@ impl ServiceState {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Counts a further attempt that was wished for, and perhaps granted.
+    pub fn count_retry(&self, granted: bool) {
+        self.series.retry(&self.name, granted, &self.metrics);
     }
 
     /// Counts a call that was refused by a limit.

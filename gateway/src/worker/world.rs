@@ -92,53 +92,38 @@ impl World {
             Some(_) => Some(route::rewrite(route, &found.captures, &head.target).map_err(bad)?),
             None => None,
         };
-        let chosen = match split.as_slice() {
-            [_] => 0,
+        let nothing = || CallError::new(FailureKind::Internal, "the route leads nowhere");
+        let leads = self.snapshot.targets.get(found.index).ok_or_else(nothing)?;
+        let upstream = |at: usize| match leads.get(at)? {
+            Target::Local(at) => Some(Upstream::Local(Rc::clone(self.services.get(*at)?))),
+            Target::Remote(peer) => Some(Upstream::Remote {
+                link: Rc::clone(self.links.get(*peer)?),
+                export: config::Name::clone(&split.get(at)?.service.service),
+            }),
+        };
+        let (chosen, others) = match split.as_slice() {
+            [_] => (0, Vec::new()),
             _ => {
-                let picked = route::pick(split, rand::random());
-                picked
-                    .and_then(|picked| {
-                        split
-                            .iter()
-                            .position(|target| std::ptr::eq(&raw const target.service, picked))
-                    })
-                    .unwrap_or(0)
+                let able = |at: usize| match leads.get(at) {
+                    Some(Target::Local(at)) => self.services.get(*at).is_some_and(|service| service.is_able()),
+                    Some(Target::Remote(at)) => self.links.get(*at).is_some_and(|link| link.is_up()),
+                    None => false,
+                };
+                let chosen = route::pick(split, able, rand::random()).ok_or_else(nothing)?;
+                (chosen, route::later(split, able, chosen))
             }
         };
-        let nothing = || CallError::new(FailureKind::Internal, "the route leads nowhere");
-        let leads = self
-            .snapshot
-            .targets
-            .get(found.index)
-            .and_then(|targets| targets.get(chosen))
-            .ok_or_else(nothing)?;
-        let export = &split.get(chosen).ok_or_else(nothing)?.service.service;
-        let max_body = policy::max_body(Some(route), &self.snapshot.config.limits);
-        let aim = match leads {
-            Target::Local(at) => {
-                let service = self.services.get(*at).ok_or_else(nothing)?;
-                let spec = service.config();
-                Aim {
-                    to: Upstream::Local(Rc::clone(service)),
-                    retry: route.retry.unwrap_or(spec.retry),
-                    total: route.timeout.or(spec.timeouts.total),
-                    max_body,
-                    route: Some(found.index),
-                }
-            }
-            Target::Remote(at) => {
-                let link = self.links.get(*at).ok_or_else(nothing)?;
-                Aim {
-                    to: Upstream::Remote {
-                        link: Rc::clone(link),
-                        export: config::Name::clone(export),
-                    },
-                    retry: route.retry.unwrap_or(REMOTE_RETRY),
-                    total: Some(route.timeout.unwrap_or(REMOTE_TOTAL)),
-                    max_body,
-                    route: Some(found.index),
-                }
-            }
+        let to = upstream(chosen).ok_or_else(nothing)?;
+        let total = match &to {
+            Upstream::Local(service) => route.timeout.or_else(|| service.config().timeouts.total),
+            Upstream::Remote { .. } => Some(route.timeout.unwrap_or(REMOTE_TOTAL)),
+        };
+        let aim = Aim {
+            to,
+            others: others.into_iter().filter_map(upstream).collect(),
+            total,
+            max_body: policy::max_body(Some(route), &self.snapshot.config.limits),
+            route: Some(found.index),
         };
         Ok((Way::Service(aim), target))
     }
@@ -173,19 +158,13 @@ impl World {
         }
         Ok(Way::Service(Aim {
             to: Upstream::Local(Rc::clone(service)),
-            retry: spec.retry,
+            others: Vec::new(),
             total: spec.timeouts.total,
             max_body: policy::max_body(None, &self.snapshot.config.limits),
             route: None,
         }))
     }
 }
-
-/// Of a call to another site, where that site's service has retries of its own: only for a tunnel that is lost.
-const REMOTE_RETRY: config::Retry = config::Retry {
-    attempts: 2,
-    budget_percent: 20,
-};
 
 /// Up to the reply's head, where the route says nothing.
 const REMOTE_TOTAL: Duration = Duration::from_secs(30);

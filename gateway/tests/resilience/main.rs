@@ -8,6 +8,8 @@
 mod backend;
 mod balance;
 mod breaker;
+mod failover;
 mod health;
 mod outlier;
+mod retry;
 mod support;

@@ -95,6 +95,7 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// Fields in lower case, a line each.
     pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 /// A client of HTTP/1.1 that keeps its connection.
@@ -166,7 +167,7 @@ impl Client {
             },
             None => {}
         }
-        Ok(Answer { status, head })
+        Ok(Answer { status, head, body })
     }
 }
 
