@@ -16,7 +16,11 @@ use super::{Limits, StatusJson, json};
 use crate::fields::Fields;
 use crate::message::{Kind, Message, Outcome};
 
+pub mod session;
+
 mod metadata;
+
+pub use session::{Session, Step};
 
 /// Bytes of an id, with its quotes if it is a string.
 const MAX_ID: usize = 66;
