@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::active::Active;
 use super::error::TranscodeError;
-use super::json::{Json, Peek};
+use super::json::{self, Json, Peek};
 use super::names::Seen;
 use super::types::{Field, FieldId, Kind, Label, MessageType, Special, TypeId, Types};
 use super::values::{drop_default, put_number, put_special, put_text, wanted};
@@ -117,14 +117,21 @@ impl<'a> FromJson<'a> {
         self.json.open(b'{')?;
         let (mut first, mut guess, mut object) = (true, 0, object);
         let (mut seen, mut oneofs) = (Seen::default(), Seen::default());
-        while let Some(key) = self.json.key(&mut first)? {
-            let Some(id) = ty.named(&key, guess) else {
-                if &*key == b"@type" && object == Object::InAny {
-                    object = Object::Message;
-                    self.json.skip()?;
-                    continue;
-                }
-                return Err(self.unknown(ty, &key));
+        loop {
+            // Clients write fields in the order of the schema more often than not.
+            let expected = ty.fields.get(guess as usize).map(|field| &*field.key);
+            let id = match self.json.key_or(&mut first, expected)? {
+                json::Key::End => return Ok(()),
+                json::Key::Expected => guess,
+                json::Key::Other(key) => match ty.named(&key) {
+                    Some(id) => id,
+                    None if &*key == b"@type" && object == Object::InAny => {
+                        object = Object::Message;
+                        self.json.skip()?;
+                        continue;
+                    }
+                    None => return Err(self.unknown(ty, &key)),
+                },
             };
             guess = id + 1;
             let new = seen.insert(id);
@@ -137,7 +144,6 @@ impl<'a> FromJson<'a> {
                 return Err(error.below(&ty.fields[id as usize].json_name));
             }
         }
-        Ok(())
     }
 
     #[cold]

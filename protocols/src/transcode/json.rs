@@ -26,6 +26,17 @@ pub(super) enum Peek {
     True,
 }
 
+/// What [`Json::key_or`] has found.
+#[derive(Clone, Debug)]
+pub(super) enum Key<'a> {
+    /// There is no further key.
+    End,
+    /// The one that was expected.
+    Expected,
+    /// Another; it is UTF-8.
+    Other(Cow<'a, [u8]>),
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Json<'a> {
     text: &'a [u8],
@@ -64,12 +75,14 @@ impl<'a> Json<'a> {
         TranscodeError::new(Place::Json(at), reason)
     }
 
+    #[inline]
     fn space(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.text.get(self.at) {
             self.at += 1;
         }
     }
 
+    #[inline]
     fn byte(&mut self) -> Option<u8> {
         self.space();
         self.text.get(self.at).copied()
@@ -124,19 +137,34 @@ impl<'a> Json<'a> {
 
     /// The next key of an object, or its end. `first` is true before the first.
     pub(super) fn key(&mut self, first: &mut bool) -> Result<Option<Cow<'a, [u8]>>, TranscodeError> {
+        Ok(match self.key_or(first, None)? {
+            Key::Expected | Key::End => None,
+            Key::Other(key) => Some(key),
+        })
+    }
+
+    /// The next key of an object. If it is the expected one, which is given with its quotes and its colon as it would be
+    /// written, it is compared and not read.
+    pub(super) fn key_or(&mut self, first: &mut bool, expected: Option<&[u8]>) -> Result<Key<'a>, TranscodeError> {
         if !self.more(first, b'}')? {
-            return Ok(None);
+            return Ok(Key::End);
         }
         if self.byte() != Some(b'"') {
             return Err(self.unexpected("a key"));
         }
         self.key_at = self.at;
+        if let Some(expected) = expected
+            && self.text[self.at..].starts_with(expected)
+        {
+            self.at += expected.len();
+            return Ok(Key::Expected);
+        }
         let key = self.string()?;
         if self.byte() != Some(b':') {
             return Err(self.unexpected("`:`"));
         }
         self.at += 1;
-        Ok(Some(key))
+        Ok(Key::Other(key))
     }
 
     /// Whether an array has a further element; at its end, takes the bracket.

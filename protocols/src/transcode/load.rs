@@ -143,6 +143,9 @@ struct FileSet {
     file: Vec<Vec<u8>>,
 }
 
+/// `google.protobuf.Edition`: the first of them; lower numbers stand for proto2 and proto3.
+const EDITION_2023: i32 = 1000;
+
 /// What of a `FileDescriptorProto` says how files hang together.
 #[derive(Clone, PartialEq, prost::Message)]
 struct FileHead {
@@ -186,7 +189,7 @@ pub(super) fn pool(bytes: &[u8]) -> Result<DescriptorPool, SchemaError> {
     let mut whole = FileSet::default();
     for file in given.file {
         let head = FileHead::decode(&*file).map_err(unreadable)?;
-        if head.syntax == "editions" || head.edition != 0 {
+        if head.syntax == "editions" || head.edition >= EDITION_2023 {
             return Err(SchemaError::Editions { file: head.name });
         }
         types.extend(head.types());

@@ -115,19 +115,21 @@ pub(super) struct Seen {
 
 impl Seen {
     /// Whether it is new.
+    #[inline]
     pub(super) fn insert(&mut self, id: u32) -> bool {
         let bit = 1 << (id % 64);
-        let word = match (id / 64) as usize {
-            0 => &mut self.low,
-            word => {
-                if self.high.len() < word {
-                    self.high.resize(word, 0);
-                }
-                &mut self.high[word - 1]
-            }
-        };
+        let word = if id < 64 { &mut self.low } else { self.high(id / 64 - 1) };
         let new = *word & bit == 0;
         *word |= bit;
         new
+    }
+
+    #[cold]
+    fn high(&mut self, word: u32) -> &mut u64 {
+        let word = word as usize;
+        if self.high.len() <= word {
+            self.high.resize(word + 1, 0);
+        }
+        &mut self.high[word]
     }
 }

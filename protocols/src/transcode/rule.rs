@@ -48,7 +48,7 @@ impl Target {
         let mut parts = name.split('.').peekable();
         while let Some(part) = parts.next() {
             let ty = types.message(parent);
-            let id = ty.named(part.as_bytes(), 0).ok_or("there is no such field")?;
+            let id = ty.named(part.as_bytes()).ok_or("there is no such field")?;
             path.push(id);
             if parts.peek().is_some() {
                 let field = &ty.fields[id as usize];
@@ -177,7 +177,7 @@ impl HttpRule {
             variables.push(target);
         }
         let top = |ty: TypeId, name: &str| {
-            let id = types.message(ty).named(name.as_bytes(), 0);
+            let id = types.message(ty).named(name.as_bytes());
             id.ok_or_else(|| format!("`{}` has no field `{name}`", types.message(ty).name))
         };
         let body = match self.body.as_str() {

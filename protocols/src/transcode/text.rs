@@ -14,16 +14,20 @@ pub(super) fn plain_run(text: &[u8]) -> (usize, bool) {
     let (words, rest) = text.as_chunks::<8>();
     for (word, at) in words.iter().zip((0..).step_by(8)) {
         let word = u64::from_le_bytes(*word);
-        // The lowest flagged byte is exact; above it a borrow may flag too many, which does not matter.
-        let zero_in = |word: u64| word.wrapping_sub(ONES) & !word;
-        let controls = word.wrapping_sub(ONES * 0x20) & !word;
-        let hits = (zero_in(word ^ (ONES * 0x22)) | zero_in(word ^ (ONES * 0x5c)) | controls) & HIGHS;
+        let hits = escapes(word);
         if hits != 0 {
             let bits = hits.trailing_zeros() & !7;
             high |= word & HIGHS & ((1 << bits) - 1);
             return (at + bits as usize / 8, high == 0);
         }
         high |= word & HIGHS;
+    }
+    // What is left is in the last eight bytes, if there are as many: those before it are known to be plain.
+    if let (false, Some(last)) = (rest.is_empty(), text.last_chunk::<8>()) {
+        let word = u64::from_le_bytes(*last);
+        let bits = escapes(word).trailing_zeros() & !7;
+        high |= word & HIGHS & 1_u64.checked_shl(bits).map_or(u64::MAX, |bit| bit - 1);
+        return (text.len() - 8 + bits as usize / 8, high == 0);
     }
     let plain = rest.iter().take_while(|byte| !matches!(**byte, b'"' | b'\\' | 0..0x20));
     let mut length = words.len() * 8;
@@ -32,6 +36,32 @@ pub(super) fn plain_run(text: &[u8]) -> (usize, bool) {
         length += 1;
     }
     (length, high == 0)
+}
+
+/// Flags the bytes that end a plain run. The lowest flag is exact; above it a borrow may flag too many.
+#[inline]
+fn escapes(word: u64) -> u64 {
+    let zero_in = |word: u64| word.wrapping_sub(ONES) & !word;
+    let controls = word.wrapping_sub(ONES * 0x20) & !word;
+    (zero_in(word ^ (ONES * 0x22)) | zero_in(word ^ (ONES * 0x5c)) | controls) & HIGHS
+}
+
+/// Appends a JSON string, quotes included, if it is UTF-8. Most strings are ASCII without escapes: those are looked at
+/// once.
+pub(super) fn checked_and_quoted(text: &[u8], out: &mut Vec<u8>) -> bool {
+    let (plain, ascii) = plain_run(text);
+    if ascii && plain == text.len() {
+        out.reserve(text.len() + 2);
+        out.push(b'"');
+        out.extend_from_slice(text);
+        out.push(b'"');
+        return true;
+    }
+    let valid = std::str::from_utf8(text).is_ok();
+    if valid {
+        quoted(text, out);
+    }
+    valid
 }
 
 /// Appends a JSON string, quotes included. `text` is UTF-8.

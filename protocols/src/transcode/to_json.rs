@@ -286,11 +286,9 @@ impl<'a> ToJson<'a> {
     fn value(&mut self, kind: Kind, raw: Raw<'_>, active: Active) -> Result<(), Stop> {
         match kind {
             Kind::String => {
-                let text = raw.piece();
-                if !text.is_ascii() && std::str::from_utf8(text).is_err() {
+                if !text::checked_and_quoted(raw.piece(), self.out) {
                     return Err(TranscodeError::protobuf("invalid UTF-8 in a string").into());
                 }
-                text::quoted(text, self.out);
             }
             Kind::Message(id) | Kind::Group(id) => return self.content(id, raw.piece(), active),
             Kind::Bool => {

@@ -174,15 +174,13 @@ impl Field {
 }
 
 impl MessageType {
-    /// The field of a JSON key: its JSON name, or its name in the `.proto` file. `guess` is looked at first.
-    pub(super) fn named(&self, key: &[u8], guess: FieldId) -> Option<FieldId> {
-        match self.fields.get(guess as usize) {
-            Some(field) if field.json_name.as_bytes() == key => Some(guess),
-            _ => self.names.find(key, &self.fields),
-        }
+    /// The field of a JSON key: its JSON name, or its name in the `.proto` file.
+    pub(super) fn named(&self, key: &[u8]) -> Option<FieldId> {
+        self.names.find(key, &self.fields)
     }
 
     /// The field of a number. `guess` is looked at first.
+    #[inline]
     pub(super) fn numbered(&self, number: u32, guess: FieldId) -> Option<FieldId> {
         match self.fields.get(guess as usize) {
             Some(field) if field.number == number => Some(guess),

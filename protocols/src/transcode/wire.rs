@@ -86,6 +86,7 @@ impl<'a> Wire<'a> {
     }
 
     /// The next field number and wire type, and its value; `None` at the end.
+    #[inline]
     pub(super) fn next(&mut self) -> Result<Option<(u32, WireType, Raw<'a>)>, TranscodeError> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -94,12 +95,13 @@ impl<'a> Wire<'a> {
         Ok(Some((number, wire, self.value(number, wire)?)))
     }
 
-    /// The next tag without taking it, if it is one byte or well-formed.
+    /// Whether a field of this number is next.
     pub(super) fn tag_is(&self, number: u32) -> bool {
         let mut ahead = *self;
         !self.rest.is_empty() && ahead.tag().is_ok_and(|(next, _)| next == number)
     }
 
+    #[inline]
     pub(super) fn tag(&mut self) -> Result<(u32, WireType), TranscodeError> {
         let tag = self.varint()?;
         let Ok(tag) = u32::try_from(tag) else {
@@ -121,6 +123,7 @@ impl<'a> Wire<'a> {
     }
 
     /// The value after a tag.
+    #[inline]
     pub(super) fn value(&mut self, number: u32, wire: WireType) -> Result<Raw<'a>, TranscodeError> {
         Ok(match wire {
             WireType::Varint => Raw::Varint(self.varint()?),
@@ -169,11 +172,17 @@ impl<'a> Wire<'a> {
         }
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<u64, TranscodeError> {
         if let [byte @ 0..0x80, rest @ ..] = self.rest {
             self.rest = rest;
             return Ok(u64::from(*byte));
         }
+        self.long_varint()
+    }
+
+    #[inline(never)]
+    fn long_varint(&mut self) -> Result<u64, TranscodeError> {
         let mut value = 0u64;
         for (byte, at) in self.rest.iter().zip(0..10) {
             // Bits beyond the 64th are dropped, as protobuf's own readers do.
@@ -200,6 +209,7 @@ impl<'a> Wire<'a> {
 }
 
 /// Appends a varint.
+#[inline]
 pub(super) fn put_varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);

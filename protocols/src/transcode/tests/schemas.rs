@@ -37,6 +37,8 @@ fn editions_are_refused_with_the_file_and_the_way_out() {
     let set = b"\x0a\x15\x0a\x09new.proto\x62\x08editions";
     let error = Schema::from_descriptor_set(set).unwrap_err().to_string();
     assert!(error.contains("new.proto") && error.contains("proto3"), "{error}");
+    // edition = EDITION_PROTO3, as some tools write it
+    assert!(Schema::from_descriptor_set(b"\x0a\x16\x0a\x09new.proto\x62\x06proto3\x70\xe7\x07").is_ok());
 }
 
 #[test]
