@@ -88,6 +88,28 @@ fn gzip_of_other_people_is_read() {
 }
 
 #[test]
+fn zstd_of_other_people_is_read_and_its_checksum_is_checked() {
+    // zstd -3 of "hello zstd, " forty times.
+    let mut wire = vec![
+        0x28, 0xb5, 0x2f, 0xfd, 0x64, 0xe0, 0x00, 0x9d, 0x00, 0x00, 0x60, 0x68, 0x65, 0x6c, 0x6c, 0x6f, 0x20, 0x7a,
+        0x73, 0x74, 0x64, 0x2c, 0x20, 0x01, 0x00, 0xd1, 0x57, 0x4b, 0x12, 0x5d, 0x23, 0xba, 0xda,
+    ];
+    let content = Compression::Zstd.decompress(&Bytes::from(wire.clone()), 480).unwrap();
+    assert_eq!(content, "hello zstd, ".repeat(40));
+    // Read from a pipe, it has neither a size nor, when told so, a checksum, but a window of 2 MiB.
+    let streamed = Bytes::from_static(&[
+        0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58, 0x9d, 0x00, 0x00, 0x60, 0x68, 0x65, 0x6c, 0x6c, 0x6f, 0x20, 0x7a, 0x73,
+        0x74, 0x64, 0x2c, 0x20, 0x01, 0x00, 0xd1, 0x57, 0x4b, 0x12,
+    ]);
+    assert_eq!(Compression::Zstd.decompress(&streamed, 480).unwrap(), content);
+    wire[32] ^= 1;
+    assert_eq!(
+        Compression::Zstd.decompress(&Bytes::from(wire), 480),
+        Err(Fault::Compressed("zstd"))
+    );
+}
+
+#[test]
 fn names_are_those_of_grpc() {
     for compression in Compression::ALL {
         assert_eq!(Compression::of_name(compression.name().as_bytes()), Some(compression));
