@@ -73,6 +73,8 @@ pub struct Config {
     pub dns: Dns,
     /// What must survive a restart is kept in this directory; none: in memory only.
     pub state_dir: Option<PathBuf>,
+    /// The memory of kept replies.
+    pub cache: CacheMemory,
     /// Traffic threads. Default: one per core.
     pub workers: Option<NonZeroUsize>,
     /// Files this configuration was read from, to be watched for changes.

@@ -3,6 +3,7 @@
 pub use crate::file::policies::{
     ApiKey, Authenticate, Cors, CorsList, FrameOptions, Hsts, IpLists, SecurityHeaders, TokenPlace,
 };
+pub use crate::file::policies::{Cache, CacheQuery};
 pub use crate::file::policies::{Concurrency, LimitKey, Period, Quota, QuotaAmount, RateLimit};
 
 /// The policies that a route has configured. They run in the order of the gateway, not of the file.
@@ -25,4 +26,6 @@ pub struct Policies {
     pub rate_limit: Vec<RateLimit>,
     /// Who the client has to prove to be.
     pub authenticate: Option<Authenticate>,
+    /// Which replies are kept, and for whom.
+    pub cache: Option<Cache>,
 }

@@ -19,6 +19,7 @@ use causeway_protocols::tunnel::GrowthLedger;
 use tokio::runtime::{Handle, Runtime};
 
 use crate::admin::{self, Admin, AdminParts, AdminSettings, Control};
+use crate::cache;
 use crate::discovery::Discovery;
 use crate::drain::{Drain, Drained, Stage};
 use crate::federation::{self, links::Links};
@@ -148,6 +149,7 @@ impl App {
         if let Some(material) = material {
             tls.set(identity::tls(material, metrics)).ok();
         }
+        cache::show(&policies.cache, &telemetry.registry);
         let shared = Arc::new(Shared {
             telemetry: Arc::clone(&telemetry),
             memory: Budget::default(),

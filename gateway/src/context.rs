@@ -167,6 +167,28 @@ impl CallContext {
         context
     }
 
+    /// The context of a call that the gateway makes by itself for this one: a fill of the cache, a leg, a mirror. It is for
+    /// the same caller, has no deadline of its own, and is told in the trace only, below this call.
+    pub fn inner(&self, head: &CallHead) -> Rc<Self> {
+        let arrival = Arrival {
+            head,
+            caller: self.caller.clone(),
+            version: self.version,
+            request_id: self.request_id.clone(),
+            started: Instant::now(),
+            left: None,
+            attempts: MAX_ATTEMPTS,
+            visited: self.visited.clone(),
+            record: self.record.borrow().inner(),
+        };
+        let context = Self::new(&self.worker, Rc::clone(&self.world), arrival);
+        if let Some(principal) = self.principal.get() {
+            context.principal.set(Arc::clone(principal)).ok();
+        }
+        context.route.set(self.route.get());
+        context
+    }
+
     /// Time left until the client's deadline, if it has one; zero when it has passed.
     pub fn left(&self) -> Option<Duration> {
         self.deadline

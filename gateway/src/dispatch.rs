@@ -31,7 +31,7 @@ pub enum Way {
 }
 
 /// Where a call goes and how hard it is tried.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Aim {
     /// Who answers.
     pub to: Upstream,
@@ -181,7 +181,10 @@ async fn give_up(outcome: Result<Reply, CallError>, cx: &Rc<CallContext>) {
 }
 
 /// Starts the clock of the call: the client's deadline or the service's, whichever comes first.
-fn arm(aim: &Aim, cx: &CallContext) -> Result<(), CallError> {
+///
+/// # Errors
+/// When it has passed already.
+pub fn arm(aim: &Aim, cx: &CallContext) -> Result<(), CallError> {
     let left = cx.left();
     if left == Some(Duration::ZERO) {
         return Err(CallError::new(

@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod app;
 pub mod authentication;
+pub mod cache;
 pub mod call;
 pub mod calls;
 pub mod cli;

@@ -153,6 +153,7 @@ impl Observer {
             would_be_refused: None,
             up: 0,
             down: 0,
+            inner: false,
         }
     }
 
@@ -182,6 +183,14 @@ impl Observer {
             record.attempted();
         }
         let record = &*record;
+        if record.inner {
+            if let Some(facts) = record.facts.as_deref()
+                && self.shared.tracer.wants(&record.context)
+            {
+                self.tell_attempts(record, facts, cx.protocol);
+            }
+            return;
+        }
         let blank = Facts::blank();
         let facts = record.facts.as_deref().unwrap_or(&blank);
         let snapshot = &cx.world.snapshot;
@@ -253,12 +262,7 @@ impl Observer {
             return;
         }
         if self.shared.tracer.wants(&record.context) {
-            for attempt in &facts.tries {
-                self.shared.tracer.record(semconv::client(
-                    &attempt.told(record, facts, cx.protocol),
-                    &record.context,
-                ));
-            }
+            self.tell_attempts(record, facts, cx.protocol);
             let mut span = semconv::server(&call);
             if let Some(rung) = record.rung {
                 span.set("causeway.plan", rung.label());
@@ -266,6 +270,13 @@ impl Observer {
             self.shared.tracer.record(span);
         }
         self.access.write(&call);
+    }
+
+    fn tell_attempts(&self, record: &Record, facts: &Facts, protocol: Protocol) {
+        for attempt in &facts.tries {
+            let span = semconv::client(&attempt.told(record, facts, protocol), &record.context);
+            self.shared.tracer.record(span);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use causeway_protocols::{Code, End, FailureKind, Reset, name};
 
 pub use self::coded::Coded;
 pub use self::metered::Metered;
+use crate::cache::Reader;
 use crate::federation::bridge::{BridgeBody, BridgeOutlet};
 use crate::federation::stream::{TunnelBody, TunnelOutlet};
 use crate::http1::{Http1Body, Http1Outlet};
@@ -93,6 +94,8 @@ pub enum Body {
     Coded(Box<Coded>),
     /// Another body that is watched as it passes.
     Metered(Box<Metered>),
+    /// What the cache is keeping, as it comes.
+    Filling(Reader),
 }
 
 impl Body {
@@ -119,6 +122,7 @@ impl Body {
             Self::Replay(body) => body.poll_chunk(cx),
             Self::Coded(body) => body.poll_chunk(cx),
             Self::Metered(body) => body.poll_chunk(cx),
+            Self::Filling(body) => body.poll_chunk(cx),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::context::{CallContext, Caller};
 use crate::dispatch::{self, Way, dispatch};
 use crate::error::CallError;
 use crate::refuse::refuse;
-use crate::{edge, policy};
+use crate::{cache, edge, policy};
 
 /// What a client is told to wait when there is no memory for its call.
 const COME_AGAIN: Duration = Duration::from_secs(1);
@@ -65,6 +65,7 @@ async fn answer(mut call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError
     #[cfg(test)]
     tests::panic_if_asked(&call.head);
     let world = Rc::clone(&cx.world);
+    let mut keeping = None;
     let way = match &cx.caller {
         // For a call from a site the named export is the route: host and path never choose it there.
         Caller::Site { identity, export, .. } => world.exported(export, identity)?,
@@ -79,6 +80,7 @@ async fn answer(mut call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError
             };
             cx.record.borrow_mut().routed(found.index);
             cx.route.set(Some(found.index));
+            keeping = cache::Keeping::begin(found.index, &call.head, cx);
             let (way, target) = world.way(&found, &call.head)?;
             if let Some(target) = target {
                 call.head.target = target;
@@ -92,12 +94,16 @@ async fn answer(mut call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError
     edge::send(&mut call.head, cx);
     match way {
         Way::Fixed(reply) => Ok(*reply),
-        Way::Service(target) => dispatch(call, &target, cx).await,
+        Way::Service(aim) => match keeping {
+            // Boxed, so that other calls do not hold its room.
+            Some(keeping) => Box::pin(keeping.answer(call, aim, cx)).await,
+            None => dispatch(call, &aim, cx).await,
+        },
     }
 }
 
 /// Runs the path up to the reply's head, until the client's deadline or the one of the service.
-async fn within_deadline(
+pub(crate) async fn within_deadline(
     mut path: Pin<&mut impl Future<Output = Result<Reply, CallError>>>,
     cx: &CallContext,
 ) -> Result<Reply, CallError> {

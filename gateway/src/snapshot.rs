@@ -14,6 +14,7 @@ use rustls::server::ResolvesServerCertUsingSni;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::cache::Caching;
 use crate::discovery::Discovery;
 use crate::edge::Pseudonym;
 use crate::policy::{self, Policies, Sources};
@@ -37,6 +38,8 @@ pub struct Snapshot {
     pub pseudonym: Pseudonym,
     /// What each route asks of its calls and replies.
     pub policies: Vec<Policies>,
+    /// What each route keeps of its replies.
+    pub caching: Vec<Option<Arc<Caching>>>,
     /// For each route and each of its targets, where it leads.
     pub targets: Vec<Vec<Target>>,
     /// Limits of the HTTP/1.1 parser.
@@ -204,6 +207,11 @@ impl Snapshot {
             .zip(&route_patterns)
             .map(|(route, pattern)| metrics.route(&route.name, pattern))
             .collect();
+        let caching = config
+            .routes
+            .iter()
+            .map(|route| Caching::build(route, &config, metrics).map(Arc::new))
+            .collect();
         let exported = config.services.iter().filter(|service| !service.export_to.is_empty());
         let export_metrics = exported
             .map(|service| {
@@ -217,6 +225,7 @@ impl Snapshot {
             pseudonym,
             routes,
             policies,
+            caching,
             route_metrics,
             route_patterns,
             export_metrics,

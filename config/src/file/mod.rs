@@ -4,6 +4,7 @@
 //! with the rest.
 
 mod balance;
+mod cache;
 mod consumers;
 mod destination;
 mod edge;
@@ -34,6 +35,7 @@ use crate::path::KeyPath;
 use crate::problems::Problems;
 use crate::read;
 
+use cache::CacheMemoryFile;
 use consumers::ConsumerFile;
 use edge::EdgeFile;
 use issuers::IssuerFile;
@@ -90,6 +92,8 @@ pub(crate) struct ConfigFile {
     dns: Option<DnsFile>,
     /// A directory for what must survive a restart, such as quotas; one gateway each. Default: none, memory only.
     state_dir: Option<value::PathText>,
+    /// The memory of kept replies.
+    cache: Option<CacheMemoryFile>,
     /// Traffic threads, 1 to 1024. Default: one per core.
     workers: Option<i64>,
 }
@@ -130,6 +134,7 @@ pub(crate) fn parse(mut tree: Map<String, Value>, problems: &mut Problems) -> Op
     let timeouts: Option<TimeoutsFile> = read::section(&mut tree, "timeouts", problems);
     let drain: Option<DrainFile> = read::section(&mut tree, "drain", problems);
     let dns: Option<DnsFile> = read::section(&mut tree, "dns", problems);
+    let cache: Option<CacheMemoryFile> = read::section(&mut tree, "cache", problems);
 
     let known = Known {
         site: site.as_ref().and_then(|site| site.name.clone()),
@@ -221,6 +226,7 @@ pub(crate) fn parse(mut tree: Map<String, Value>, problems: &mut Problems) -> Op
     let state_dir = value::optional(state_dir, |path| {
         path.parse(&at("state_dir"), value::Kind::Directory, problems)
     });
+    let cache = cache.and_then(|cache| cache.parse(&at("cache"), problems));
     let workers = workers(tree.remove("workers"), &at("workers"), problems);
 
     let config = Config {
@@ -244,6 +250,7 @@ pub(crate) fn parse(mut tree: Map<String, Value>, problems: &mut Problems) -> Op
         drain: drain?,
         dns: dns?,
         state_dir: state_dir?,
+        cache: cache?,
         workers: workers?,
         sources: Vec::new(),
         effective: "".into(),

@@ -10,7 +10,8 @@ use super::Known;
 use super::destination::{FixedFile, RedirectFile, ToFile, template, to};
 use super::matching::{MatchFile, prefix};
 use super::policies::{
-    AuthenticateFile, ConcurrencyFile, CorsFile, IpFile, PoliciesFile, QuotaFile, RateLimitFile, SecurityHeadersFile,
+    AuthenticateFile, CacheFile, ConcurrencyFile, CorsFile, IpFile, PoliciesFile, QuotaFile, RateLimitFile,
+    SecurityHeadersFile,
 };
 use super::retry::RetryFile;
 use super::services::LONGEST;
@@ -61,6 +62,8 @@ pub(super) struct RouteFile {
     rate_limit: Option<OneOrMany<RateLimitFile>>,
     /// Who a client has to be able to prove to be.
     authenticate: Option<AuthenticateFile>,
+    /// Keep replies and answer with them; `{}` for what they themselves allow.
+    cache: Option<CacheFile>,
 }
 
 /// Route names in use, for those that have to be made.
@@ -184,6 +187,7 @@ impl RouteFile {
             rate_limit: self.rate_limit,
             quota: self.quota,
             concurrency: self.concurrency,
+            cache: self.cache,
         };
         let policies = policies.parse(at, known, problems);
         Some(Route {

@@ -56,6 +56,15 @@ pub struct Drain {
     pub deadline: Duration,
 }
 
+/// `[cache]`: what the replies that routes keep may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheMemory {
+    /// Bytes of all kept replies of this gateway, their heads and keys included. Default 64 MiB.
+    pub memory: u64,
+    /// Bytes of the largest body that is kept. Default 1 MiB.
+    pub max_entry: u64,
+}
+
 /// `[dns]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dns {

@@ -151,3 +151,46 @@ fn mistakes_in_a_rate_limit_are_told_at_their_key() {
         "{wrong}"
     );
 }
+
+#[test]
+fn a_cache_needs_nothing_and_mistakes_in_it_are_told_at_their_key() {
+    let plain = load_with_route("cache = {}");
+    let cache = plain.routes[0].policies.cache.as_ref().unwrap();
+    assert_eq!(
+        (cache.ttl, cache.wait, cache.per_identity, cache.status_field),
+        (None, Duration::from_secs(5), false, true)
+    );
+    assert_eq!((plain.cache.memory, plain.cache.max_entry), (64 << 20, 1 << 20));
+    for (lines, wanted) in [
+        (
+            "negative = { 200 = '1s' }",
+            "routes[0].cache.negative.200: is not a status that says no",
+        ),
+        (
+            "negative = { 304 = '1s' }",
+            "routes[0].cache.negative.304: is not a status that says no",
+        ),
+        (
+            "key_headers = ['a b']",
+            "routes[0].cache.key_headers[0]: `a b` is not a header name",
+        ),
+        (
+            "query = { only = ['a'], ignore = ['b'] }",
+            "routes[0].cache.query.ignore: stands beside `only`",
+        ),
+        (
+            "query = { only = ['a=b'] }",
+            "routes[0].cache.query.only[0]: `a=b` is not a parameter name",
+        ),
+        ("grpc_methods = ['a.B/C']", "routes[0].cache.ttl: is missing"),
+        (
+            "ttl = '1s'\ngrpc_methods = ['C']",
+            "routes[0].cache.grpc_methods[0]: `C` is not a gRPC method",
+        ),
+        ("wait = '2m'", "routes[0].cache.wait: must be between 0s and 1m"),
+    ] {
+        let text = format!("{LEAST}{}", route(&format!("[routes.cache]\n{lines}")));
+        let told = crate::load_str("c.toml", &text).unwrap_err().to_string();
+        assert!(told.contains(wanted), "{lines}: {told}");
+    }
+}

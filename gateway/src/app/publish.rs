@@ -120,6 +120,7 @@ impl Gateway {
             state.federation = Some((bind, bound));
         }
         // From here on nothing fails.
+        self.shared.policies.cache.resize(config.cache.memory);
         if let Some(discovery) = discovery {
             state.discovery = discovery;
             if let Some(links) = &mut state.links {

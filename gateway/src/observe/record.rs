@@ -33,12 +33,54 @@ pub struct Record {
     pub(super) would_be_refused: Option<&'static str>,
     pub(super) up: u64,
     pub(super) down: u64,
+    /// It is of a call that the gateway made by itself: neither counted nor logged.
+    pub(super) inner: bool,
 }
 
 impl Record {
     /// The route of the call, by its index in the snapshot.
     pub fn route(&self) -> Option<usize> {
         self.route
+    }
+
+    /// The record of a call that the gateway makes by itself for this one: its attempts are spans below this one's.
+    pub fn inner(&self) -> Self {
+        let facts = self.facts.as_deref().map(|facts| {
+            Box::new(Facts {
+                host: facts.host.clone(),
+                path: facts.path.clone(),
+                ..Facts::blank()
+            })
+        });
+        Self {
+            context: self.context.clone(),
+            parent: self.parent,
+            method: self.method.clone(),
+            facts,
+            route: self.route,
+            service: None,
+            endpoint: None,
+            peer: None,
+            rung: None,
+            attempts: 0,
+            going: None,
+            status: None,
+            grpc: None,
+            failure: None,
+            would_be_refused: None,
+            up: 0,
+            down: 0,
+            inner: true,
+        }
+    }
+
+    /// Takes over where a call that was made for this one went.
+    pub fn adopt(&mut self, inner: &Self) {
+        self.service.clone_from(&inner.service);
+        self.peer.clone_from(&inner.peer);
+        self.endpoint = inner.endpoint;
+        self.rung = inner.rung;
+        self.attempts = self.attempts.saturating_add(inner.attempts);
     }
 
     /// The call has a route, by its index in the snapshot.

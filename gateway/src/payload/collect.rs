@@ -89,6 +89,33 @@ pub async fn request(call: &mut Call, limit: usize, cx: &Rc<CallContext>) -> Res
     {
         return Err(too_large());
     }
+    match read(call, limit, cx).await? {
+        Collected::Over(_) => Err(too_large()),
+        Collected::Whole(data, end) => {
+            put_request(call, data.clone(), end);
+            Ok(data)
+        }
+    }
+}
+
+/// As [`request`], but a body that is over `limit` is no mistake. None: it is left as it came.
+///
+/// # Errors
+/// As [`request`], its size aside.
+pub async fn small_request(call: &mut Call, limit: usize, cx: &Rc<CallContext>) -> Result<Option<Bytes>, CallError> {
+    match read(call, limit, cx).await? {
+        Collected::Over(body) => {
+            call.body = body;
+            Ok(None)
+        }
+        Collected::Whole(data, end) => {
+            put_request(call, data.clone(), end);
+            Ok(Some(data))
+        }
+    }
+}
+
+async fn read(call: &mut Call, limit: usize, cx: &Rc<CallContext>) -> Result<Collected, CallError> {
     let mut collector = Collector::new(std::mem::replace(&mut call.body, Body::Empty), limit);
     let timer = cx.worker.clock.timer();
     timer.arm(WITHIN);
@@ -98,15 +125,8 @@ pub async fn request(call: &mut Call, limit: usize, cx: &Rc<CallContext>) -> Res
             Err(Broken::new(FailureKind::ClientTimeout, detail))
         }),
         done => done,
-    })
-    .await?;
-    match collected {
-        Collected::Over(_) => Err(too_large()),
-        Collected::Whole(data, end) => {
-            put_request(call, data.clone(), end);
-            Ok(data)
-        }
-    }
+    });
+    collected.await.map_err(CallError::from)
 }
 
 /// Gives a call this body. Its client need not be told to go on any more.

@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use crate::authentication::issuer::Issuer;
 use crate::authentication::jwks::Jwks;
 use crate::authentication::keys::KeySet;
+use crate::cache;
 use crate::limits::Counters;
 use crate::limits::holds::Holds;
 use crate::limits::quotas::Quotas;
@@ -18,6 +19,8 @@ use crate::limits::store::{Store, StoreError};
 pub struct State {
     /// The control runtime, for what has to ask somebody.
     pub handle: Handle,
+    /// Replies that routes keep.
+    pub cache: Arc<cache::Store>,
     /// What was spent of rate limits.
     pub counters: Arc<Counters>,
     /// Open calls that are counted.
@@ -39,6 +42,7 @@ impl State {
     pub fn new(handle: Handle) -> Self {
         Self {
             handle,
+            cache: Arc::default(),
             counters: Arc::default(),
             holds: Arc::default(),
             quotas: Arc::default(),

@@ -1,5 +1,7 @@
 //! One gateway with the demo's backends, and a pair of gateways with them at the far one, to test policies at real sockets.
 
+pub(crate) mod origin;
+
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
@@ -55,6 +57,11 @@ impl Sites {
     /// Starts them. `listener` are further keys of the clients' listener; `tables` further tables, routes above all: in them
     /// `demo-http@@` stands for the service, wherever it is.
     pub(crate) fn start(listener: &str, tables: &str) -> Self {
+        Self::start_with(listener, "", tables)
+    }
+
+    /// As [`Self::start`], with further services: in them `@EXPORT@` stands for whom they are exported to.
+    pub(crate) fn start_with(listener: &str, further: &str, tables: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -75,7 +82,7 @@ impl Sites {
             let at = backends.addresses();
             [("http", at.http), ("websocket", at.websocket), ("grpc", at.grpc)].map(|(name, at)| {
                 format!("[[services]]\nname = \"demo-{name}\"\nprotocol = \"{name}\"\nendpoints = [\"{at}\"]\nexport_to = {export}\n")
-            }).concat()
+            }).concat() + &further.replace("@EXPORT@", export)
         };
         let public = format!("[[listeners]]\nname = \"public\"\nbind = \"127.0.0.1:0\"\n{listener}\n");
         let log = |site: &str| folder.path().join(format!("{site}.log"));

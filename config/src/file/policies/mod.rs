@@ -1,6 +1,7 @@
 //! The policies of a route, one file each: the table as written, and the checked type it is made into.
 
 mod authenticate;
+mod cache;
 mod concurrency;
 mod cors;
 mod ip;
@@ -11,6 +12,7 @@ mod rules;
 mod security_headers;
 
 pub use authenticate::{ApiKey, Authenticate, TokenPlace};
+pub use cache::{Cache, CacheQuery};
 pub use concurrency::Concurrency;
 pub use cors::{Cors, CorsList};
 pub use ip::IpLists;
@@ -20,6 +22,7 @@ pub use rate_limit::RateLimit;
 pub use security_headers::{FrameOptions, Hsts, SecurityHeaders};
 
 pub(super) use authenticate::AuthenticateFile;
+pub(super) use cache::CacheFile;
 pub(super) use concurrency::ConcurrencyFile;
 pub(super) use cors::CorsFile;
 pub(super) use ip::IpFile;
@@ -43,6 +46,7 @@ pub(super) struct PoliciesFile {
     pub(super) rate_limit: Option<OneOrMany<RateLimitFile>>,
     pub(super) quota: Option<OneOrMany<QuotaFile>>,
     pub(super) concurrency: Option<OneOrMany<ConcurrencyFile>>,
+    pub(super) cache: Option<CacheFile>,
 }
 
 impl PoliciesFile {
@@ -59,6 +63,7 @@ impl PoliciesFile {
         let rate_limit = rate_limit::parse(self.rate_limit, &at.key("rate_limit"), problems);
         let quota = quota::parse(self.quota, &at.key("quota"), problems);
         let concurrency = concurrency::parse(self.concurrency, &at.key("concurrency"), problems);
+        let cache = optional(self.cache, |cache| cache.parse(&at.key("cache"), problems));
         Some(Policies {
             ip: ip?,
             cors: cors?,
@@ -67,6 +72,7 @@ impl PoliciesFile {
             rate_limit: rate_limit?,
             quota: quota?,
             concurrency: concurrency?,
+            cache: cache?,
         })
     }
 }

@@ -81,6 +81,8 @@ pub struct GatewayMetrics {
     pub discovery_lookups: Family<Counter>,
     /// `causeway_discovery_endpoints{name}`
     pub discovery_endpoints: Family<Gauge>,
+    /// `causeway_cache_lookups_total{route,result}`
+    pub cache_lookups: Family<Counter>,
     /// `causeway_limit_hit_total{limit}`
     pub limit_hit: Family<Counter>,
     /// `causeway_policy_refusals_total{route,policy,mode}`: `enforce`, or `dry_run` for calls that went on.
@@ -204,6 +206,11 @@ impl GatewayMetrics {
                 "causeway_discovery_endpoints",
                 "Endpoints that a name has now.",
                 &["name"],
+            ),
+            cache_lookups: registry.counter(
+                "causeway_cache_lookups_total",
+                "Calls of routes that keep replies, by what the cache did.",
+                &["route", "result"],
             ),
             limit_hit: registry.counter("causeway_limit_hit_total", "Times a limit was reached.", &["limit"]),
             policy_refusals: registry.counter(
