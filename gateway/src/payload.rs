@@ -294,9 +294,10 @@ impl Pump {
         self.violated
     }
 
-    /// Ends the direction at the next frame boundary with this frame.
+    /// Ends the direction at the next frame boundary with this frame, unless it has been closed by its source.
     pub fn finish_with(&mut self, frame: Bytes) {
-        if self.stage == Stage::Flowing && self.last.is_none() {
+        let closed = self.track.as_ref().is_some_and(|track| track.state().closed);
+        if self.stage == Stage::Flowing && self.last.is_none() && !closed {
             self.last = Some(frame);
         }
     }
@@ -398,7 +399,10 @@ impl Pump {
                                 && let Err(violation) = track.pass(&self.data)
                             {
                                 self.data.truncate(violation.good);
-                                self.violated = Some(violation.rule);
+                                // What follows a close is discarded, as the peer would (RFC 6455, section 1.4).
+                                if violation.rule != WsViolation::AfterClose {
+                                    self.violated = Some(violation.rule);
+                                }
                             }
                         }
                         Poll::Ready(Ok(Chunk::End(end))) => {

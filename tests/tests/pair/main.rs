@@ -14,6 +14,7 @@ mod clients;
 mod crash;
 mod discovery;
 mod federation;
+mod frames;
 mod malformed;
 mod operator;
 mod rapid_reset;

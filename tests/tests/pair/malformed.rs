@@ -214,6 +214,69 @@ fn s10_paths_that_hide_others_are_refused_or_normalised() {
 }
 
 #[test]
+fn s11_a_request_names_one_host_and_that_one_is_forwarded() {
+    let get = |target: &str, hosts: &str| format!("GET {target} HTTP/1.1\r\n{hosts}\r\n").into_bytes();
+    #[rustfmt::skip]
+    let bad = [
+        ("no host",                      get("/", "")),
+        ("two hosts",                    get("/", "host: a.example\r\nhost: b.example\r\n")),
+        ("the same host twice",          get("/", "host: a.example\r\nhost: a.example\r\n")),
+        ("a list of hosts",              get("/", "host: a.example, b.example\r\n")),
+        ("userinfo",                     get("/", "host: user@a.example\r\n")),
+        ("userinfo with a password",     get("/", "host: a.example:80@b.example\r\n")),
+        ("a path",                       get("/", "host: a.example/b\r\n")),
+        ("a space",                      get("/", "host: a.example b\r\n")),
+        ("no number for a port",         get("/", "host: a.example:http\r\n")),
+        ("a port that is too large",     get("/", "host: a.example:65536\r\n")),
+        ("two ports",                    get("/", "host: a.example:80:81\r\n")),
+        ("half an IPv6 address",         get("/", "host: [::1\r\n")),
+        ("something behind a bracket",   get("/", "host: [::1]a\r\n")),
+        ("a fragment",                   get("/", "host: a.example#b\r\n")),
+        ("a query",                      get("/", "host: a.example?b\r\n")),
+        ("a backslash",                  get("/", "host: a.example\\b\r\n")),
+        ("another host in the target",   get("http://b.example/", "host: a.example\r\n")),
+        ("another port in the target",   get("http://a.example:81/", "host: a.example:82\r\n")),
+        ("userinfo in the target",       get("http://user@a.example/", "host: a.example\r\n")),
+        ("another scheme in the target", get("ftp://a.example/", "host: a.example\r\n")),
+        ("no host in the target",        get("http:///", "host: a.example\r\n")),
+        ("a target without its slashes", get("http:a.example/", "host: a.example\r\n")),
+    ];
+    let table: Vec<(&str, &[u8], &[u16])> = bad
+        .iter()
+        .map(|(what, bytes)| (*what, bytes.as_slice(), &[400u16][..]))
+        .collect();
+    refused(&table);
+
+    // What is one host is forwarded as that one, whatever its form.
+    let (site, origin) = site();
+    #[rustfmt::skip]
+    let good = [
+        ("/1", "host: a.example\r\n",                    "a.example"),
+        ("/2", "host: A.Example:8080\r\n",               "a.example:8080"),
+        ("/3", "host: [::1]:8080\r\n",                   "[::1]:8080"),
+        ("http://a.example/4", "host: a.example\r\n",    "a.example"),
+        ("http://a.example:81/5", "host: a.example:81\r\n", "a.example:81"),
+    ];
+    for (target, hosts, _) in good {
+        assert_eq!(
+            answers(site.public(), &get(target, &format!("{hosts}connection: close\r\n"))),
+            (Some(200), 1),
+            "{target} {hosts}"
+        );
+    }
+    let seen = origin.seen().concat().to_ascii_lowercase();
+    for (target, _, wanted) in good {
+        let path = &target[target.len() - 2..];
+        let request = seen
+            .split("get ")
+            .find(|request| request.starts_with(&format!("{path} ")))
+            .unwrap();
+        let hosts: Vec<_> = request.lines().filter_map(|line| line.strip_prefix("host: ")).collect();
+        assert_eq!(hosts, [wanted], "{target}");
+    }
+}
+
+#[test]
 fn s13_one_line_of_the_access_log_per_call_whatever_it_says() {
     let (site, _origin) = site();
     for index in 0..3 {
