@@ -61,8 +61,9 @@ impl Authority {
             host.iter()
                 .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'!' | b'$'))
         };
+        let doubled = host.windows(2).any(|pair| pair == b"..");
         let host = host.strip_suffix(b".").unwrap_or(host);
-        if !legal || host.is_empty() || host.len() > 255 || host.windows(2).any(|pair| pair == b"..") {
+        if !legal || host.is_empty() || host.len() > 255 || doubled {
             return Err(TargetError::Authority);
         }
         match port {

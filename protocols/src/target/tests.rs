@@ -81,6 +81,8 @@ fn s11_authorities_have_one_form() {
         ":80",
         ".",
         "a..b",
+        "..",
+        "a..",
         "user@host",
         "a b",
         "a/b",
@@ -97,7 +99,9 @@ fn s11_authorities_have_one_form() {
         "a?b",
         "a#b",
         "\u{e9}",
-        "a\\b",
+        "a..b",
+        "..",
+        "a..",
         "a\r\nb",
     ] {
         assert_eq!(Authority::parse(raw.as_bytes()), Err(TargetError::Authority), "{raw:?}");

@@ -1,6 +1,7 @@
 //! From `.proto` texts, or a descriptor set of anybody, to a pool in which everything resolves.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::catch_unwind;
 use std::sync::LazyLock;
 
 use prost::Message as _;
@@ -208,5 +209,13 @@ pub(super) fn pool(bytes: &[u8]) -> Result<DescriptorPool, SchemaError> {
             names.insert(head.name);
         }
     }
-    DescriptorPool::decode(&*whole.encode_to_vec()).map_err(|error| SchemaError::Descriptor(Box::new(error)))
+    let whole = whole.encode_to_vec();
+    // prost-reflect panics while it describes some mistakes of the set's first file, and a set may come from a backend.
+    match catch_unwind(|| DescriptorPool::decode(&*whole)) {
+        Ok(pool) => pool.map_err(|error| SchemaError::Descriptor(Box::new(error))),
+        Err(_) => {
+            let text = "the descriptor set contradicts itself in a way that cannot be told";
+            Err(SchemaError::Compile(text.to_owned()))
+        }
+    }
 }
