@@ -28,6 +28,7 @@ use crate::limits::store;
 use crate::memory::Budget;
 use crate::policy;
 use crate::reload;
+use crate::schema::Schemas;
 use crate::service::keeper::Keepers;
 use crate::service::state::ServiceStates;
 use crate::snapshot::{Kept, Snapshot};
@@ -135,11 +136,13 @@ impl App {
             return Err(AppError::of(problems));
         };
         let services = ServiceStates::new(&telemetry.registry);
+        let schemas = Schemas::new(control.handle().clone());
         let kept = Kept {
             discovery: &discovery,
             metrics,
             policies: &policies,
             services: &services,
+            schemas: &schemas,
         };
         let snapshot = Snapshot::build(config.clone(), kept, 1).map_err(|errors| problems.extend(of(errors)));
         let (Ok(material), Ok(snapshot)) = (material, snapshot) else {
@@ -155,6 +158,7 @@ impl App {
             memory: Budget::default(),
             policies,
             services,
+            schemas,
             drain: Drain::default(),
             connections: AtomicUsize::new(0),
             handshakes: AtomicUsize::new(0),
@@ -229,6 +233,7 @@ impl App {
             metrics: &metrics,
             services: &ServiceStates::new(&registry),
             policies: &policy::State::new(control.handle().clone()),
+            schemas: &Schemas::new(control.handle().clone()),
         };
         if let Err(errors) = Snapshot::build(config, kept, 0) {
             problems.extend(of(errors));

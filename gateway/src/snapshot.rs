@@ -19,6 +19,7 @@ use crate::discovery::Discovery;
 use crate::edge::Pseudonym;
 use crate::policy::{self, Policies, Sources};
 use crate::route::RouteTable;
+use crate::schema::{FileError, Schemas};
 use crate::service::ServiceSpec;
 use crate::service::state::ServiceStates;
 use crate::telemetry::metrics::{GatewayMetrics, RouteMetrics};
@@ -67,6 +68,8 @@ pub struct Kept<'a> {
     pub policies: &'a policy::State,
     /// What is known of services and their endpoints.
     pub services: &'a ServiceStates,
+    /// Schemas that backends are asked for.
+    pub schemas: &'a Schemas,
 }
 
 /// Where one target of a route leads.
@@ -110,6 +113,14 @@ pub enum BuildError {
         /// What is wrong.
         why: String,
     },
+    /// The schema of a service.
+    #[error("service `{service}`: {source}")]
+    Schema {
+        /// Whose.
+        service: config::Name,
+        /// What is wrong.
+        source: Box<FileError>,
+    },
     /// A reference that the check should have caught.
     #[error("`{0}` names nothing")]
     Reference(String),
@@ -125,6 +136,7 @@ impl Snapshot {
             discovery,
             metrics,
             services: states,
+            schemas,
             ..
         } = kept;
         let mut problems = Vec::new();
@@ -147,12 +159,20 @@ impl Snapshot {
                     }
                 });
             let watched = discovery.watch(&service.endpoints);
+            let schema = schemas.source(service, &watched, tls.as_ref()).unwrap_or_else(|error| {
+                problems.push(BuildError::Schema {
+                    service: config::Name::clone(&service.name),
+                    source: Box::new(error),
+                });
+                None
+            });
             services.push(Arc::new(ServiceSpec {
                 config: service.clone(),
                 watched,
                 tls,
                 host,
                 state: states.service(&service.name),
+                schema,
             }));
         }
         let service_index: HashMap<_, _> = config

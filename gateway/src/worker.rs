@@ -30,6 +30,7 @@ use crate::listen::{self, Listening};
 use crate::memory::Budget;
 use crate::observe::{Observer, Telemetry};
 use crate::policy;
+use crate::schema::Schemas;
 use crate::service::state::ServiceStates;
 use crate::snapshot::Snapshot;
 
@@ -75,6 +76,8 @@ pub struct Shared {
     pub policies: policy::State,
     /// What is known of services and their endpoints, also over reloads.
     pub services: ServiceStates,
+    /// Schemas that backends are asked for.
+    pub schemas: Schemas,
     /// Counts, logs and traces.
     pub telemetry: Arc<Telemetry>,
 }

@@ -18,7 +18,7 @@ use super::value::{Kind, LongForm, PathText, TextOr, all, choice, is_host, name,
 use crate::model::{BackendTls, Export, HttpVersion, Protocol, Schema, Service, ServiceTimeouts};
 use crate::path::KeyPath;
 use crate::problems::{Problems, did_you_mean};
-use crate::units::{DurationText, PercentText, brief};
+use crate::units::{DurationText, PercentText, SizeText, brief};
 
 /// The words for protocols.
 pub(super) const PROTOCOLS: [(&str, Protocol); 3] = [
@@ -26,6 +26,8 @@ pub(super) const PROTOCOLS: [(&str, Protocol); 3] = [
     ("http", Protocol::Http),
     ("websocket", Protocol::WebSocket),
 ];
+/// Of a message that is read, where the file says nothing: what gRPC's own libraries take.
+const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 /// Longest deadline of a call, in milliseconds.
 pub(super) const LONGEST: u64 = 24 * 3_600_000;
 
@@ -83,6 +85,8 @@ pub(super) struct ServiceFile {
     max_connections: Option<i64>,
     /// Calls that may wait for a connection, per worker, 0 to 65536. Default: 1024.
     max_pending: Option<i64>,
+    /// Largest message where messages are read, in either direction. Default: `4MiB`.
+    max_message: Option<SizeText>,
 }
 
 /// `tls = {...}` of a service as written.
@@ -195,6 +199,9 @@ impl ServiceFile {
             0..=65_536,
             problems,
         );
+        let max_message = optional(self.max_message, |size| {
+            size.parse(&at.key("max_message"), &(1..=1 << 30), problems)
+        });
         let default = if protocol? == Protocol::Grpc {
             HttpVersion::Http2
         } else {
@@ -223,6 +230,8 @@ impl ServiceFile {
             panic_threshold: panic_threshold?,
             max_connections: max_connections?,
             max_pending: max_pending?,
+            // At most 1 GiB, which fits.
+            max_message: max_message?.map_or(MAX_MESSAGE, |size| size as usize),
         })
     }
 }

@@ -103,6 +103,8 @@ pub struct Service {
     pub max_connections: u32,
     /// Calls that may wait for a connection, per worker. Default 1024.
     pub max_pending: u32,
+    /// Largest message in bytes where messages are read, in either direction. Default 4 MiB.
+    pub max_message: usize,
 }
 
 /// Where the schema of a service comes from.

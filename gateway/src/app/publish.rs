@@ -60,6 +60,7 @@ impl Gateway {
             metrics,
             policies: &self.shared.policies,
             services: &self.shared.services,
+            schemas: &self.shared.schemas,
         };
         let snapshot = Snapshot::build(config.clone(), kept, generation).map_err(|errors| problems.extend(of(errors)));
         let (Ok(material), Ok(snapshot)) = (material, snapshot) else {
