@@ -2,8 +2,11 @@
 
 use causeway_protocols::{CallHead, ReplyHead};
 
+use std::rc::Rc;
+
 use crate::payload::{Body, Pump};
 use crate::service::lease::Lease;
+use crate::translate::Link;
 
 /// What a client asks.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub struct Reply {
     pub rest: Pump,
     /// The endpoint's lease, returned when the exchange is over.
     pub lease: Option<Lease>,
+    /// What the two directions tell each other where they are translated.
+    pub link: Option<Rc<Link>>,
 }
 
 impl Reply {
@@ -35,6 +40,7 @@ impl Reply {
             body,
             rest: Pump::done(),
             lease: None,
+            link: None,
         }
     }
 }

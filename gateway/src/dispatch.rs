@@ -19,7 +19,7 @@ use crate::retry::budget::Budget;
 use crate::retry::discard::discard;
 use crate::retry::rule::{Rule, Safe, Verdict};
 use crate::service::Service;
-use crate::{edge, federation, http2, service};
+use crate::{edge, federation, service, translate};
 
 /// What the route, or the export, decided.
 #[derive(Debug)]
@@ -352,24 +352,18 @@ async fn try_endpoint(
     } else {
         backend
     };
-    let plan = Plan::choose(head.protocol, backend, Needs::Heads)
-        .map_err(|error| CallError::new(FailureKind::Untranslatable, error.to_string()))?;
+    let translated = translate::is_needed(head, spec);
+    let needs = if translated { Needs::Messages } else { Needs::Heads };
+    let plan = Plan::choose(head.protocol, backend, needs);
     let lease = service.pick(tried, head, cx)?;
     let endpoint = Rc::clone(lease.endpoint());
     tried.push(endpoint.key);
     cx.record.borrow_mut().at_endpoint(spec, endpoint.address, plan.rung);
-    let sent = match spec.version {
-        config::HttpVersion::Http1 => {
-            let limits = &cx.world.snapshot.http1_limits;
-            let clock = &cx.worker.clock;
-            match endpoint.connection().await {
-                Ok((connection, used)) => {
-                    service::http1::send(connection, used, head, service.host(), body, clock, limits).await
-                }
-                Err(error) => Err(error),
-            }
-        }
-        config::HttpVersion::Http2 => http2::client::send(&endpoint, head, service.host(), body, cx).await,
+    let sent = if translated {
+        // Boxed, so that calls that pass through do not carry its room.
+        Box::pin(translate::send(head, body, service, &endpoint, cx)).await
+    } else {
+        service::forward(head, body, &endpoint, service, cx).await
     };
     lease.settle(sent)
 }

@@ -23,6 +23,7 @@ use crate::federation::stream::{TunnelBody, TunnelOutlet};
 use crate::http1::{Http1Body, Http1Outlet};
 use crate::http2::{Http2Body, Http2Outlet};
 use crate::retry::ReplayBody;
+use crate::translate::Flow;
 
 /// A piece of a body.
 #[derive(Debug)]
@@ -88,6 +89,8 @@ pub enum Body {
     Tunnel(Box<TunnelBody>),
     /// What another worker's tunnel brings.
     Bridge(BridgeBody),
+    /// Messages of another body, translated.
+    Translated(Flow),
     /// Another body whose beginning is remembered, so that it can be sent again.
     Replay(ReplayBody),
     /// Another body seen through something.
@@ -119,6 +122,7 @@ impl Body {
             Self::Http2(body) => body.poll_chunk(cx),
             Self::Tunnel(body) => body.poll_chunk(cx),
             Self::Bridge(body) => body.poll_chunk(cx),
+            Self::Translated(flow) => flow.poll_chunk(cx),
             Self::Replay(body) => body.poll_chunk(cx),
             Self::Coded(body) => body.poll_chunk(cx),
             Self::Metered(body) => body.poll_chunk(cx),
@@ -133,6 +137,7 @@ impl Body {
             Self::Replay(body) => body.absorb(cx),
             Self::Coded(body) => body.absorb(cx),
             Self::Metered(body) => body.absorb(cx),
+            Self::Translated(flow) => flow.absorb(cx),
             _ => {}
         }
     }

@@ -5,6 +5,7 @@ mod details;
 use std::time::Duration;
 
 use bytes::Bytes;
+use causeway_protocols::status::message::encode as encode_message;
 use causeway_protocols::{End, FailureKind, Fields, Length, Protocol, ReplyHead, name};
 use http::StatusCode;
 
@@ -50,6 +51,11 @@ fn title(kind: FailureKind) -> &'static str {
     }
 }
 
+/// What a client is told of a failure: what happened where that is its own mistake, else only the kind.
+pub fn told(kind: FailureKind, detail: &str) -> &str {
+    if tells_detail(kind) { detail } else { title(kind) }
+}
+
 /// What is wrong with the client's own request is no secret, and helps it.
 fn tells_detail(kind: FailureKind) -> bool {
     matches!(kind, FailureKind::BadRequest | FailureKind::Invalid)
@@ -88,11 +94,8 @@ fn grpc(error: &CallError) -> Reply {
         name::GRPC_STATUS,
         &error.kind.code().number().to_string(),
     );
-    let message = match error.kind {
-        kind if tells_detail(kind) => error.detail.as_ref(),
-        kind => title(kind),
-    };
-    put(&mut head.fields, name::GRPC_MESSAGE, &percent_encode(message));
+    let message = told(error.kind, &error.detail);
+    put(&mut head.fields, name::GRPC_MESSAGE, &encode_message(message));
     if let Some(after) = error.retry_after {
         let details = details::retry_info(error.kind.code(), message, after);
         put(&mut head.fields, name::GRPC_STATUS_DETAILS_BIN, &details);
@@ -111,25 +114,12 @@ fn whole_seconds(after: Duration) -> u64 {
 pub fn grpc_end(kind: FailureKind) -> End {
     let mut trailers = Fields::new();
     put(&mut trailers, name::GRPC_STATUS, &kind.code().number().to_string());
-    put(&mut trailers, name::GRPC_MESSAGE, &percent_encode(title(kind)));
+    put(&mut trailers, name::GRPC_MESSAGE, &encode_message(title(kind)));
     End { trailers }
 }
 
-/// `grpc-message` (gRPC over HTTP/2, "Status-Message"): everything but printable ASCII, and `%`, is percent-encoded.
-fn percent_encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if matches!(byte, 0x20..=0x7e) && byte != b'%' {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
-}
-
 /// What the error itself has for the client.
-fn add_fields(fields: &mut Fields, error: &CallError) {
+pub(crate) fn add_fields(fields: &mut Fields, error: &CallError) {
     for field in error.fields.iter().flat_map(|fields| fields.iter()) {
         // They are fields already, so they can be fields again.
         fields.push(field.name.as_str().as_bytes(), field.value).ok();

@@ -28,11 +28,14 @@ use self::breaker::{Counted, Permit};
 use self::endpoint::Endpoint;
 use self::lease::Lease;
 use self::state::ServiceState;
+use crate::call::Reply;
 use crate::clock::Clock;
 use crate::context::CallContext;
 use crate::discovery::{Answer, Watched};
 use crate::error::{CallError, Retry};
 use crate::retry::budget::Budget;
+use crate::payload::Body;
+use crate::schema;
 
 /// What a service is built from, shared by all workers; made when a snapshot is built.
 #[derive(Debug)]
@@ -47,6 +50,8 @@ pub struct ServiceSpec {
     pub host: Option<Authority>,
     /// What all workers know of it, also over reloads.
     pub state: Arc<ServiceState>,
+    /// Where its messages are described, if they are.
+    pub schema: Option<schema::Source>,
 }
 
 /// A service of one worker.
@@ -118,6 +123,11 @@ impl Service {
     /// What goes out as `host`, if the configuration says so.
     pub fn host(&self) -> Option<&Authority> {
         self.spec.host.as_ref()
+    }
+
+    /// Where its messages are described, if they are.
+    pub fn schema(&self) -> Option<&schema::Source> {
+        self.spec.schema.as_ref()
     }
 
     /// Takes over what discovery has found since the last call.
@@ -293,6 +303,27 @@ impl Service {
         for endpoint in self.endpoints.borrow().iter() {
             endpoint.sweep();
         }
+    }
+}
+
+/// Sends a call to an endpoint, in whichever version of HTTP the service has.
+///
+/// # Errors
+/// As for any attempt.
+pub async fn forward(
+    head: &CallHead,
+    body: Body,
+    endpoint: &Rc<Endpoint>,
+    service: &Service,
+    cx: &Rc<CallContext>,
+) -> Result<Reply, CallError> {
+    match service.config().version {
+        config::HttpVersion::Http1 => {
+            let (connection, used) = endpoint.connection().await?;
+            let limits = &cx.world.snapshot.http1_limits;
+            http1::send(connection, used, head, service.host(), body, &cx.worker.clock, limits).await
+        }
+        config::HttpVersion::Http2 => crate::http2::client::send(endpoint, head, service.host(), body, cx).await,
     }
 }
 

@@ -45,31 +45,16 @@ pub struct Plan {
     pub rung: Rung,
 }
 
-/// The two protocols cannot be translated into each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a {} client cannot use a {} backend", client.label(), backend.label())]
-pub struct Untranslatable {
-    /// What the client speaks.
-    pub client: Protocol,
-    /// What the backend speaks.
-    pub backend: Protocol,
-}
-
 impl Plan {
-    /// Decides how a call crosses. The matrix of protocols is this function.
-    ///
-    /// # Errors
-    /// [`Untranslatable`] for every pair of different protocols, and where a policy needs messages: what cuts messages
-    /// out of bytes is not part of this crate yet.
-    pub fn choose(client: Protocol, backend: Protocol, needs: Needs) -> Result<Self, Untranslatable> {
-        if client != backend || needs == Needs::Messages {
-            return Err(Untranslatable { client, backend });
-        }
+    /// Decides how a call crosses. Every client can use every backend: between two of the same protocol bytes pass,
+    /// unless somebody needs to see messages.
+    pub fn choose(client: Protocol, backend: Protocol, needs: Needs) -> Self {
         let rung = match client {
+            _ if client != backend || needs == Needs::Messages => Rung::Messages,
             Protocol::WebSocket => Rung::Splice,
             Protocol::Grpc | Protocol::Http => Rung::Frames,
         };
-        Ok(Self { client, backend, rung })
+        Self { client, backend, rung }
     }
 }
 
@@ -78,22 +63,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_diagonal_passes_through_and_nothing_else_does_yet() {
+    fn the_diagonal_passes_through_and_everything_else_is_messages() {
         for client in Protocol::ALL {
             for backend in Protocol::ALL {
-                let plan = Plan::choose(client, backend, Needs::Heads);
-                assert_eq!(plan.is_ok(), client == backend, "{client:?} to {backend:?}");
+                let rung = Plan::choose(client, backend, Needs::Heads).rung;
+                assert_eq!(rung == Rung::Messages, client != backend, "{client:?} to {backend:?}");
+                assert_eq!(Plan::choose(client, backend, Needs::Messages).rung, Rung::Messages);
             }
         }
-        assert_eq!(
-            Plan::choose(Protocol::WebSocket, Protocol::WebSocket, Needs::Heads)
-                .unwrap()
-                .rung,
-            Rung::Splice
-        );
-        assert_eq!(
-            Plan::choose(Protocol::Grpc, Protocol::Grpc, Needs::Heads).unwrap().rung,
-            Rung::Frames
-        );
+        let rung = |protocol| Plan::choose(protocol, protocol, Needs::Heads).rung;
+        assert_eq!(rung(Protocol::WebSocket), Rung::Splice);
+        assert_eq!(rung(Protocol::Grpc), Rung::Frames);
     }
 }

@@ -215,6 +215,18 @@ pub fn get(address: SocketAddr, target: &str) -> io::Result<Answer> {
     }
 }
 
+/// Fetches `target` of a host by name on a connection of its own.
+///
+/// # Errors
+/// As [`get`].
+pub fn get_host(address: SocketAddr, host: &str, target: &str) -> io::Result<Answer> {
+    let mut connection = Connection::open(address)?;
+    connection.send(format!("GET {target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").as_bytes())?;
+    connection
+        .receive("GET")?
+        .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
 fn odd(what: &str, text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("odd {what}: {text:?}"))
 }

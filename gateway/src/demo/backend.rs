@@ -6,6 +6,7 @@
 mod checksum;
 mod grpc;
 mod http;
+mod reflection;
 mod run;
 mod serve;
 mod websocket;
@@ -105,7 +106,7 @@ pub enum BackendError {
     },
     /// The description of the gRPC service could not be read.
     #[error("reading the compiled schema of the demo's gRPC backend")]
-    Schema(#[from] tonic_reflection::server::Error),
+    Schema(#[from] prost::DecodeError),
     /// Something the operating system refused: a signal handler, or standard output.
     #[error("running the demo's backends")]
     System(#[from] std::io::Error),

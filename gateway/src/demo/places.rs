@@ -132,13 +132,15 @@ pub fn azure(places: &Places, pki: &Path) -> String {
             "[[services]]\nname = \"{name}\"\nprotocol = \"{protocol}\"\nendpoints = [\"{at}\"]\nexport_to = [\"aws\"]\n"
         )
     };
+    let chat = service("chat", "grpc", places.backends.grpc)
+        + "# Asked for its schema, so that HTTP and WebSocket clients can use it, too.\nschema = \"reflection\"\n";
     [
         head("azure", &places.azure, pki),
         federation,
         peer,
         "# Offered to aws; the default is nobody.\n".to_owned() + &service("web", "http", places.backends.http),
         service("echo", "websocket", places.backends.websocket),
-        service("chat", "grpc", places.backends.grpc),
+        chat,
         "# For clients that are near to azure.\n".to_owned() + &routes(""),
     ]
     .join("\n")
@@ -161,11 +163,11 @@ fn head(site: &str, place: &Place, pki: &Path) -> String {
 }
 
 fn routes(at: &str) -> String {
-    [("grpc", "chat"), ("websocket", "echo"), ("http", "web")]
-        .map(|(protocol, service)| {
-            format!(
-                "[[routes]]\nmatch = {{ path_prefix = \"/\", protocol = \"{protocol}\" }}\nto = \"{service}{at}\"\n"
-            )
-        })
-        .join("\n")
+    let of_protocol = [("grpc", "chat"), ("websocket", "echo"), ("http", "web")].map(|(protocol, service)| {
+        format!("[[routes]]\nmatch = {{ path_prefix = \"/\", protocol = \"{protocol}\" }}\nto = \"{service}{at}\"\n")
+    });
+    // Whatever protocol a client speaks: the gateway that has the service translates.
+    let translated = ["/v1", "/causeway.demo.v1.Chat"]
+        .map(|path| format!("[[routes]]\nmatch = {{ path_prefix = \"{path}\" }}\nto = \"chat{at}\"\n"));
+    [of_protocol.join("\n"), translated.join("\n")].join("\n")
 }

@@ -75,6 +75,7 @@ async fn over(tunnel: &Rc<Tunnel>, head: Opening<'_>, body: Body) -> Result<Repl
         body: Body::Tunnel(Box::new(TunnelBody::new(slot, false))),
         rest,
         lease: None,
+        link: None,
     })
 }
 

@@ -171,14 +171,33 @@ pub async fn send(
     let response = std::future::poll_fn(|task| attempt.poll(task)).await?;
     let mut rest = attempt.rest;
     let (parts, stream) = response.into_parts();
-    let ended = stream.is_end_stream();
-    let head: ReplyHead = head::from_backend(&parts, ended, &call.method, websocket)
-        .map_err(|error| CallError::new(FailureKind::Protocol, format!("reply of {}: {error}", endpoint.address)))?;
+    let (head, body) = reply_of(&parts, stream, &call.method, websocket, flight, endpoint.address)?;
     if websocket && head.status.as_u16() != 101 {
         rest = Pump::done();
     }
+    Ok(Reply {
+        head,
+        body,
+        rest,
+        lease: None,
+        link: None,
+    })
+}
+
+/// The head of a backend's reply, and the body that follows.
+fn reply_of(
+    parts: &http::response::Parts,
+    stream: RecvStream,
+    method: &http::Method,
+    websocket: bool,
+    flight: Flight,
+    address: std::net::SocketAddr,
+) -> Result<(ReplyHead, Body), CallError> {
+    let ended = stream.is_end_stream();
+    let head = head::from_backend(parts, ended, method, websocket)
+        .map_err(|error| CallError::new(FailureKind::Protocol, format!("reply of {address}: {error}")))?;
     let promised = match head.length {
-        Length::Exactly(length) if call.method != http::Method::HEAD => Some(length),
+        Length::Exactly(length) if *method != http::Method::HEAD => Some(length),
         _ => None,
     };
     let body = if ended {
@@ -188,12 +207,35 @@ pub async fn send(
             Http2Body::new(stream, Side::Backend, u64::MAX, promised).with_flight(flight),
         ))
     };
-    Ok(Reply {
-        head,
-        body,
-        rest,
-        lease: None,
-    })
+    Ok((head, body))
+}
+
+/// Opens the stream of a call and does not wait for the reply: for a client that has to be answered before the backend
+/// says anything. What comes later is the head and the body of the reply.
+///
+/// # Errors
+/// As [`send`].
+pub async fn open(
+    endpoint: &Rc<Endpoint>,
+    call: &CallHead,
+    host: Option<&Authority>,
+    body: Body,
+    cx: &Rc<CallContext>,
+) -> Result<(Pump, impl Future<Output = Result<(ReplyHead, Body), CallError>> + use<>), CallError> {
+    let request = head::to_backend(call, host, endpoint.spec().tls.is_some(), cx.left())
+        .map_err(|error| CallError::new(FailureKind::BadRequest, error.to_string()))?;
+    let (flight, mut sender) = ready(endpoint, false).await?;
+    let (response, stream) = sender
+        .send_request(request, false)
+        .map_err(|error| failed(&flight, &error))?;
+    let rest = Pump::new(body, Outlet::Http2(Http2Outlet::new(stream, Side::Backend)));
+    let (address, method) = (endpoint.address, call.method.clone());
+    let later = async move {
+        let response = response.await.map_err(|error| failed(&flight, &error))?;
+        let (parts, stream) = response.into_parts();
+        reply_of(&parts, stream, &method, false, flight, address)
+    };
+    Ok((rest, later))
 }
 
 struct Attempt<'a> {

@@ -13,6 +13,7 @@ use crate::context::CallContext;
 use crate::error::CallError;
 use crate::payload::{Broken, Outlet, Pump, PumpError};
 use crate::service::lease::Lease;
+use crate::translate::Link;
 use crate::worker::DrainWait;
 
 /// After one side of a WebSocket has closed, the other has this long to follow.
@@ -34,6 +35,8 @@ pub struct Exchange {
     /// Nobody takes what is left of the request.
     unwanted: bool,
     closing: Option<Timer>,
+    /// Of a translated exchange: it ends by what its reply says, not by being cut.
+    link: Option<Rc<Link>>,
     /// Wakes a WebSocket when the gateway goes away.
     waiting: Option<DrainWait>,
     lease: Option<Lease>,
@@ -63,7 +66,9 @@ pub enum RequestLeft {
 impl Exchange {
     /// Begins to move the body of a reply into `outlet`, which has been given the head.
     pub fn new(reply: Reply, outlet: Outlet, context: Rc<CallContext>) -> Self {
-        let websocket = context.protocol == Protocol::WebSocket && reply.head.status.as_u16() == 101;
+        let upgraded = context.protocol == Protocol::WebSocket && reply.head.status.as_u16() == 101;
+        // A translated socket is read frame by frame as it is.
+        let websocket = upgraded && reply.link.is_none();
         let ends_both = matches!(outlet, Outlet::Tunnel(_));
         // The service's clock was for the head. What the client itself asked for goes on.
         match context.left() {
@@ -72,7 +77,7 @@ impl Exchange {
         }
         let mut rest = reply.rest;
         let mut down = Pump::new(reply.body, outlet);
-        let waiting = websocket.then(|| {
+        if websocket {
             let limits = &context.world.snapshot.config.limits;
             let limits = TrackerLimits {
                 frame: limits.websocket_frame,
@@ -83,8 +88,8 @@ impl Exchange {
             };
             rest.track(Direction::Client, limits);
             down.track(Direction::Server, limits);
-            context.worker.wait_for_drain()
-        });
+        }
+        let waiting = upgraded.then(|| context.worker.wait_for_drain());
         Self {
             rest,
             down,
@@ -95,24 +100,39 @@ impl Exchange {
             unwanted: false,
             closing: None,
             lease: reply.lease,
+            link: reply.link,
         }
     }
 
     /// Moves both directions on.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         if self.context.timer.poll(cx).is_ready() {
-            return Poll::Ready(self.cut(Broken::new(
-                FailureKind::Deadline,
-                "the deadline of the call has passed",
-            )));
+            let broken = Broken::new(FailureKind::Deadline, "the deadline of the call has passed");
+            if let Some(ended) = self.end_early(broken) {
+                return Poll::Ready(ended);
+            }
+        }
+        if let Some(closing) = &self.closing
+            && !self.websocket
+            && closing.poll(cx).is_ready()
+        {
+            let broken = Broken::new(FailureKind::Cancelled, "the client did not read the end of its reply");
+            return Poll::Ready(self.cut(broken));
         }
         if let Some(waiting) = &self.waiting
             && waiting.poll(cx).is_ready()
         {
             self.waiting = None;
-            self.down
-                .finish_with(control::encode_close(RESTART, "service restart", None));
-            self.half_closed();
+            if self.link.is_some() {
+                let broken = Broken::new(FailureKind::Draining, "service restart");
+                if let Some(ended) = self.end_early(broken) {
+                    return Poll::Ready(ended);
+                }
+            } else {
+                self.down
+                    .finish_with(control::encode_close(RESTART, "service restart", None));
+                self.half_closed();
+            }
         }
         if !self.rest.is_done() {
             match self.rest.poll(cx) {
@@ -120,7 +140,11 @@ impl Exchange {
                 Poll::Ready(Ok(())) => self.half_closed(),
                 Poll::Ready(Err(PumpError::Source(broken))) => match self.rest.violation() {
                     Some(rule) => self.refuse_frames(rule.close_code(), rule, &broken),
-                    None => return Poll::Ready(self.cut(broken)),
+                    None => {
+                        if let Some(ended) = self.end_early(broken) {
+                            return Poll::Ready(ended);
+                        }
+                    }
                 },
                 // The backend wants no more of the request: its reply, or its close, tells why.
                 Poll::Ready(Err(PumpError::Sink(_))) => {
@@ -167,6 +191,23 @@ impl Exchange {
         };
         self.count();
         Poll::Ready(Ended::Whole { request })
+    }
+
+    /// Ends the exchange before its end: a translated one by what its reply says of it, in a bounded time, any other by
+    /// cutting it.
+    fn end_early(&mut self, broken: Broken) -> Option<Ended> {
+        let Some(link) = &self.link else {
+            return Some(self.cut(broken));
+        };
+        link.fail(broken.clone().into());
+        self.rest.abort(&broken);
+        self.unwanted = true;
+        if self.closing.is_none() {
+            let timer = self.context.worker.clock.timer();
+            timer.arm(CLOSING);
+            self.closing = Some(timer);
+        }
+        None
     }
 
     /// Ends a WebSocket whose frames break the rules: the client is told by a close frame, the backend by the end.

@@ -261,6 +261,7 @@ impl Attempt<'_> {
             body,
             rest,
             lease: None,
+            link: None,
         }
     }
 }

@@ -26,7 +26,10 @@ use self::proto::{
     ChatMessage, CountReply, CountRequest, CountersReply, CountersRequest, FailDetail, FailRequest, SayReply,
     SayRequest, SleepReply, SleepRequest, SumReply, SumRequest,
 };
+use tonic_reflection::pb::{v1, v1alpha};
+
 use super::checksum::pattern;
+use super::reflection::Reflection;
 use super::serve::{self, Scope};
 use super::{BackendError, Counters, Waiting};
 
@@ -64,17 +67,23 @@ pub(super) async fn start(
         .accept_compressed(CompressionEncoding::Gzip);
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<ChatServer<Demo>>().await;
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
-    let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
+    let reflection = Reflection::of(&[
+        DESCRIPTORS,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        v1::FILE_DESCRIPTOR_SET,
+    ])?;
+    let reflecting = v1::server_reflection_server::ServerReflectionServer::new(reflection.clone());
+    let reflecting_alpha = v1alpha::server_reflection_server::ServerReflectionServer::new(reflection);
 
     serve::accept(listener, scope, move |stream, stop| {
         // The health service says "not found" for all once its reporter is gone.
         let _keep = &reporter;
-        let services = (chat.clone(), health.clone(), v1.clone(), v1alpha.clone());
+        let services = (
+            chat.clone(),
+            health.clone(),
+            reflecting.clone(),
+            reflecting_alpha.clone(),
+        );
         let service = service_fn(move |request: HttpRequest<Incoming>| {
             let (mut chat, mut health, mut v1, mut v1alpha) = services.clone();
             async move {
