@@ -15,6 +15,7 @@ use crate::limits::spent::AllSpent;
 use crate::observe::{Record, Version};
 use crate::policy::Held;
 use crate::principal::Principal;
+use crate::translate::Dialect;
 use crate::worker::{Worker, World};
 
 /// Who makes a call.
@@ -58,6 +59,8 @@ pub struct CallContext {
     pub caller: Caller,
     /// What its client speaks.
     pub protocol: Protocol,
+    /// The same, where HTTP is told apart.
+    pub dialect: Dialect,
     /// What it came in by.
     pub version: Version,
     /// The id that both sites, the backend and the client know it by; see `edge.request_id`.
@@ -141,11 +144,17 @@ impl CallContext {
             visited,
             record,
         } = arrival;
+        let dialect = Dialect::of(head);
+        let left = match (left, dialect.timeout(&head.fields)) {
+            (Some(left), Some(stated)) => Some(left.min(stated)),
+            (left, stated) => left.or(stated),
+        };
         let context = Rc::new(Self {
             worker: Rc::clone(worker),
             world,
             caller,
             protocol: head.protocol,
+            dialect,
             version,
             request_id,
             started,

@@ -13,7 +13,7 @@ use crate::context::{CallContext, Caller};
 use crate::dispatch::{self, Way, dispatch};
 use crate::error::CallError;
 use crate::refuse::refuse;
-use crate::{cache, edge, policy};
+use crate::{cache, edge, policy, translate};
 
 /// What a client is told to wait when there is no memory for its call.
 const COME_AGAIN: Duration = Duration::from_secs(1);
@@ -43,6 +43,9 @@ pub async fn serve(call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError>
 /// Serves one call of a client of ours. Whatever goes wrong before its reply has a head becomes a reply here.
 pub async fn serve_client(call: Call, cx: &Rc<CallContext>) -> Reply {
     let refused = |error: &CallError| {
+        if let Some(reply) = translate::refuse(cx.dialect, error) {
+            return reply;
+        }
         let trace_id = cx.record.borrow().trace_id();
         let mut reply = refuse(cx.protocol, error, Some(&trace_id));
         if cx.protocol != Protocol::Grpc {

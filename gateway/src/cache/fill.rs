@@ -296,6 +296,8 @@ impl Keep {
             body,
             rest,
             lease,
+            // A cached exchange has no client of its own to tell.
+            link: _,
         } = reply;
         let since = Instant::now();
         let flow = Flow::default();

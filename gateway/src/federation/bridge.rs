@@ -192,6 +192,7 @@ async fn reply_of(
         body: Body::Bridge(BridgeBody { pieces: down }),
         rest,
         lease: None,
+        link: None,
     })
 }
 

@@ -151,7 +151,13 @@ impl Answering {
         Ok(self.streamed(head, down, rest, encoder, Reader::Http))
     }
 
-    async fn web(self, dialect: web::Dialect, mut down: Messages, mut rest: Pump, metadata: Fields) -> Result<Reply, CallError> {
+    async fn web(
+        self,
+        dialect: web::Dialect,
+        mut down: Messages,
+        mut rest: Pump,
+        metadata: Fields,
+    ) -> Result<Reply, CallError> {
         if !matches!(dialect, web::Dialect::ConnectUnary { .. }) {
             let (head, encoder) = web::stream(dialect, metadata);
             return Ok(self.streamed(head, down, rest, encoder, Reader::InBand));

@@ -1,9 +1,9 @@
 //! gRPC at either side: a client whose messages are read, and a backend that is called.
 
 use causeway_protocols::framing::grpc as wire;
+use causeway_protocols::framing::metadata;
 use causeway_protocols::framing::{Compression, Decoder, Encoder, Limits};
 use causeway_protocols::message::{Kind, Outcome};
-use causeway_protocols::framing::metadata;
 use causeway_protocols::status::{Status, of_http_strict};
 use causeway_protocols::{CallHead, Code, FailureKind, Fields, Length, Protocol, ReplyHead, Target, name};
 use http::{Method, StatusCode};
@@ -18,8 +18,12 @@ use causeway_protocols::transcode::Schema;
 
 /// How a call ended, as its trailers say; without a status the backend has broken off.
 pub fn outcome(trailers: Fields) -> Outcome {
-    Outcome::of_trailers(trailers)
-        .unwrap_or_else(|| Outcome::new(Status::new(Code::Unknown, "the backend ended the call without a status")))
+    Outcome::of_trailers(trailers).unwrap_or_else(|| {
+        Outcome::new(Status::new(
+            Code::Unknown,
+            "the backend ended the call without a status",
+        ))
+    })
 }
 
 /// What the messages of a gRPC content type hold.

@@ -32,9 +32,9 @@ use std::task::{Context, Poll};
 
 use causeway_config as config;
 
+use causeway_protocols::framing::metadata;
 use causeway_protocols::framing::{self, Limits};
 use causeway_protocols::message::Outcome;
-use causeway_protocols::framing::metadata;
 use causeway_protocols::status::Status;
 use causeway_protocols::transcode::{Schema, Shape};
 use causeway_protocols::{CallHead, Code, FailureKind, Fields, Protocol, name};
@@ -44,7 +44,7 @@ use self::content::{Called, Content, Form};
 use self::flow::{DownFlow, UpFlow};
 pub use self::link::Link;
 use self::messages::Messages;
-pub use self::web::Dialect;
+pub use self::web::{Dialect, refuse};
 use crate::call::Reply;
 use crate::context::CallContext;
 use crate::error::CallError;

@@ -7,9 +7,9 @@ use std::task::{Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 
+use causeway_protocols::framing::metadata;
 use causeway_protocols::framing::{self, Compression, Decoder, Encoder, Limits};
 use causeway_protocols::message::{Kind, Message, Outcome};
-use causeway_protocols::framing::metadata;
 use causeway_protocols::status::of_http_rest;
 use causeway_protocols::transcode::{Method, Schema, Shape};
 use causeway_protocols::{CallHead, FailureKind, Length, Protocol, ReplyHead, Target, name};

@@ -74,7 +74,10 @@ impl Dialect {
                 text: false,
                 json: false,
             },
-            b"application/grpc-web+json" => Self::GrpcWeb { text: false, json: true },
+            b"application/grpc-web+json" => Self::GrpcWeb {
+                text: false,
+                json: true,
+            },
             b"application/grpc-web-text" | b"application/grpc-web-text+proto" => Self::GrpcWeb {
                 text: true,
                 json: false,
@@ -91,9 +94,9 @@ impl Dialect {
 
     fn form(self) -> Form {
         match self {
-            Self::GrpcWeb { json: true, .. } | Self::ConnectUnary { json: true } | Self::ConnectStream { json: true } => {
-                Form::Json
-            }
+            Self::GrpcWeb { json: true, .. }
+            | Self::ConnectUnary { json: true }
+            | Self::ConnectStream { json: true } => Form::Json,
             _ => Form::Proto,
         }
     }
@@ -185,15 +188,16 @@ fn compression(fields: &Fields, name: &str) -> Result<Option<Compression>, CallE
     };
     Compression::of_name(text).map(Some).ok_or_else(|| {
         let text = String::from_utf8_lossy(text);
-        CallError::new(FailureKind::BadRequest, format!("{name} `{}` is not known here", text.escape_debug()))
+        CallError::new(
+            FailureKind::BadRequest,
+            format!("{name} `{}` is not known here", text.escape_debug()),
+        )
     })
 }
 
 /// The head of a reply that is a stream, and what writes it.
 pub fn stream(dialect: Dialect, mut metadata: Fields) -> (ReplyHead, Encoder) {
-    metadata
-        .set(name::CONTENT_TYPE, dialect.content_type().as_bytes())
-        .ok();
+    metadata.set(name::CONTENT_TYPE, dialect.content_type().as_bytes()).ok();
     let mut head = ReplyHead::new(StatusCode::OK, Length::Streamed);
     head.fields = metadata;
     let encoder = match dialect {

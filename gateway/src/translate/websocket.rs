@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use causeway_protocols::framing::metadata;
 use causeway_protocols::framing::websocket::{self as wire, Form as WireForm, Side as WireSide};
 use causeway_protocols::framing::{Decoder, Encoder, Limits};
 use causeway_protocols::message::Message;
-use causeway_protocols::framing::metadata;
 use causeway_protocols::transcode::{BodyRule, Schema};
 use causeway_protocols::{CallHead, FailureKind, Fields, Length, Protocol, ReplyHead, name};
 use http::{Method, StatusCode};
