@@ -4,7 +4,7 @@ pub use crate::file::policies::{
     ApiKey, Authenticate, Cors, CorsList, FrameOptions, Hsts, IpLists, SecurityHeaders, TokenPlace,
 };
 pub use crate::file::policies::{Cache, CacheQuery};
-pub use crate::file::policies::{Concurrency, LimitKey, Period, Quota, QuotaAmount, RateLimit};
+pub use crate::file::policies::{Concurrency, LimitKey, MessageLimit, OnExcess, Period, Quota, QuotaAmount, RateLimit};
 
 /// The policies that a route has configured. They run in the order of the gateway, not of the file.
 ///
@@ -20,6 +20,8 @@ pub struct Policies {
     pub security_headers: Option<SecurityHeaders>,
     /// How many calls may be open at once: `[routes.concurrency]`, or several rules, all of which must agree.
     pub concurrency: Vec<Concurrency>,
+    /// How much may pass while a call is open.
+    pub message_limit: Option<MessageLimit>,
     /// How much may be used in a period: `[routes.quota]`, or several rules, all of which must agree.
     pub quota: Vec<Quota>,
     /// How often calls may come: `[routes.rate_limit]`, or several rules, all of which must agree.

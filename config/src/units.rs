@@ -120,6 +120,17 @@ impl RateText {
         self.parse_with(plain, "`100/1s`", at, most, longest, problems)
     }
 
+    /// The rate of bytes, if it is one of at most `most` bytes in at most `longest`.
+    pub(crate) fn parse_bytes(
+        &self,
+        at: &KeyPath,
+        most: u64,
+        longest: Duration,
+        problems: &mut Problems,
+    ) -> Option<Rate> {
+        self.parse_with(size, "`1MiB/1s`", at, most, longest, problems)
+    }
+
     fn parse_with(
         &self,
         amount: impl Fn(&str) -> Option<u64>,

@@ -10,8 +10,8 @@ use super::Known;
 use super::destination::{FixedFile, RedirectFile, ToFile, template, to};
 use super::matching::{MatchFile, prefix};
 use super::policies::{
-    AuthenticateFile, CacheFile, ConcurrencyFile, CorsFile, IpFile, PoliciesFile, QuotaFile, RateLimitFile,
-    SecurityHeadersFile,
+    AuthenticateFile, CacheFile, ConcurrencyFile, CorsFile, IpFile, MessageLimitFile, PoliciesFile, QuotaFile,
+    RateLimitFile, SecurityHeadersFile,
 };
 use super::retry::RetryFile;
 use super::services::LONGEST;
@@ -56,6 +56,8 @@ pub(super) struct RouteFile {
     security_headers: Option<SecurityHeadersFile>,
     /// How many calls may be open at once: one rule, or `[[routes.concurrency]]` for several that must all agree.
     concurrency: Option<OneOrMany<ConcurrencyFile>>,
+    /// How much may pass while a call is open.
+    message_limit: Option<MessageLimitFile>,
     /// How much may be used in a period: one rule, or `[[routes.quota]]` for several that must all agree.
     quota: Option<OneOrMany<QuotaFile>>,
     /// How often calls may come: one rule, or `[[routes.rate_limit]]` for several that must all agree.
@@ -188,6 +190,7 @@ impl RouteFile {
             quota: self.quota,
             concurrency: self.concurrency,
             cache: self.cache,
+            message_limit: self.message_limit,
         };
         let policies = policies.parse(at, known, problems);
         Some(Route {

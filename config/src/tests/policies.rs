@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{LimitKey, Period, QuotaAmount};
+use crate::{LimitKey, OnExcess, Period, QuotaAmount};
 
 /// A route with these lines in it.
 fn route(lines: &str) -> String {
@@ -98,6 +98,32 @@ fn a_quota_has_an_amount_and_a_period() {
     }
     let told = told_first("state_dir = 'nowhere'");
     assert!(told.contains("state_dir: reading `nowhere`: No such file"), "{told}");
+}
+
+#[test]
+fn a_message_limit_limits_something() {
+    let config = load_with_route("[routes.message_limit]\nbytes = '1MiB/s'\non_excess = 'close'\ndirection = 'up'");
+    let limit = config.routes[0].policies.message_limit.unwrap();
+    assert_eq!(limit.bytes.unwrap().amount.get(), 1 << 20);
+    assert_eq!((limit.on_excess, limit.up, limit.down), (OnExcess::Close, true, false));
+    for (lines, wanted) in [
+        ("", "message_limit: limits nothing"),
+        ("messages = '1KiB/s'", "message_limit.messages: `1KiB/s` is not a rate"),
+        ("bytes = '1MiB'", "message_limit.bytes: `1MiB` is not a rate"),
+        ("max_message = 0", "message_limit.max_message: must be between 1B and"),
+        (
+            "messages = '1/s'\non_excess = 'drop'",
+            "message_limit.on_excess: must be one of `close`, `pause`",
+        ),
+        (
+            "messages = '1/s'\ndirection = 'left'",
+            "message_limit.direction: must be one of `both`, `down`, `up`",
+        ),
+    ] {
+        let told = told(&route(&format!("[routes.message_limit]\n{lines}")));
+        assert!(told.starts_with("configuration has 1 problem\n"), "{lines}: {told}");
+        assert!(told.contains(wanted), "{lines}: {told}");
+    }
 }
 
 /// What is printed about a key of the top level.

@@ -108,6 +108,14 @@ impl Bucket {
         (after, taken)
     }
 
+    /// When the bucket is full again after this cost, which has come whether there was room or not, and how long to wait
+    /// until there is.
+    pub fn owe(&self, full_at: Ticks, now: Ticks, cost: Ticks) -> (Ticks, Option<Duration>) {
+        let after = full_at.max(now).saturating_add(cost);
+        let over = (after - now).saturating_sub(self.depth);
+        (after, (over > 0).then(|| span(over)))
+    }
+
     /// What can still be spent with this debt.
     fn left(&self, debt: Ticks) -> u64 {
         let room = u128::from(self.depth.saturating_sub(debt)) * u128::from(self.amount) / u128::from(self.per);
@@ -182,6 +190,17 @@ mod tests {
             ),
             "{taken:?}"
         );
+    }
+
+    #[test]
+    fn what_has_come_already_is_paid_for_by_waiting() {
+        let bucket = bucket(10, Duration::from_secs(1), 10);
+        let (full_at, wait) = bucket.owe(0, 0, bucket.cost(10));
+        assert_eq!(wait, None);
+        let (full_at, wait) = bucket.owe(full_at, 0, bucket.cost(25));
+        assert_eq!(wait, Some(Duration::from_millis(2500)));
+        let (_, wait) = bucket.owe(full_at, ticks(Duration::from_millis(2500)), bucket.cost(1));
+        assert_eq!(wait, Some(Duration::from_millis(100)));
     }
 
     proptest! {

@@ -8,6 +8,7 @@ pub mod counters;
 pub mod holds;
 pub mod key;
 pub mod period;
+pub mod prefixes;
 pub mod quotas;
 pub mod spent;
 pub mod store;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use causeway_protocols::websocket::{Direction, TrackerLimits, WsViolation, control, handshake};
+use causeway_protocols::websocket::{Direction, TrackerLimits, control, handshake};
 use causeway_protocols::{FailureKind, Protocol};
 
 use crate::call::Reply;
@@ -19,9 +19,22 @@ use crate::worker::DrainWait;
 /// After one side of a WebSocket has closed, the other has this long to follow.
 const CLOSING: Duration = Duration::from_secs(10);
 
-/// The close codes of RFC 6455, section 7.4.1, and its registry: the server failed; the service is restarting.
+/// The close codes of RFC 6455, section 7.4.1, and its registry: a message is too big; the server failed; the service is
+/// restarting; try again later.
+const TOO_BIG: u16 = 1009;
 const INTERNAL: u16 = 1011;
 const RESTART: u16 = 1012;
+const TRY_AGAIN_LATER: u16 = 1013;
+
+/// How a WebSocket is told that it is over a limit: code and reason; none for what is no limit.
+pub fn close_of(kind: FailureKind) -> Option<(u16, &'static str)> {
+    match kind {
+        FailureKind::QuotaExceeded => Some((TRY_AGAIN_LATER, "quota spent")),
+        FailureKind::RateLimited => Some((TRY_AGAIN_LATER, "too fast")),
+        FailureKind::TooLarge => Some((TOO_BIG, "message too large")),
+        _ => None,
+    }
+}
 
 /// Both directions of an exchange whose reply has begun. Dropping it cancels what has not been moved.
 #[derive(Debug)]
@@ -138,14 +151,18 @@ impl Exchange {
             match self.rest.poll(cx) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => self.half_closed(),
-                Poll::Ready(Err(PumpError::Source(broken))) => match self.rest.violation() {
-                    Some(rule) => self.refuse_frames(rule.close_code(), rule, &broken),
-                    None => {
-                        if let Some(ended) = self.end_early(broken) {
-                            return Poll::Ready(ended);
+                Poll::Ready(Err(PumpError::Source(broken))) => {
+                    let limit = close_of(broken.kind).filter(|_| self.websocket && self.link.is_none());
+                    match (self.rest.violation(), limit) {
+                        (Some(rule), _) => self.refuse_frames(rule.close_code(), rule.label(), &broken),
+                        (None, Some((code, reason))) => self.refuse_frames(code, reason, &broken),
+                        (None, None) => {
+                            if let Some(ended) = self.end_early(broken) {
+                                return Poll::Ready(ended);
+                            }
                         }
                     }
-                },
+                }
                 // The backend wants no more of the request: its reply, or its close, tells why.
                 Poll::Ready(Err(PumpError::Sink(_))) => {
                     self.rest = Pump::stuck();
@@ -161,7 +178,7 @@ impl Exchange {
                 Poll::Ready(Err(PumpError::Source(broken))) => match self.down.violation() {
                     // It is not the client's fault: 1011, whatever the rule.
                     Some(rule) => {
-                        self.refuse_frames(INTERNAL, rule, &broken);
+                        self.refuse_frames(INTERNAL, rule.label(), &broken);
                         cx.waker().wake_by_ref();
                     }
                     None => return Poll::Ready(self.cut(broken)),
@@ -211,14 +228,14 @@ impl Exchange {
     }
 
     /// Ends a WebSocket whose frames break the rules: the client is told by a close frame, the backend by the end.
-    fn refuse_frames(&mut self, code: u16, rule: WsViolation, broken: &Broken) {
+    fn refuse_frames(&mut self, code: u16, reason: &str, broken: &Broken) {
         self.context
             .record
             .borrow_mut()
             .failed(&CallError::from(broken.clone()));
         self.rest.abort(broken);
         self.unwanted = true;
-        self.down.finish_with(control::encode_close(code, rule.label(), None));
+        self.down.finish_with(control::encode_close(code, reason, None));
         self.half_closed();
     }
 

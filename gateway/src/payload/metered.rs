@@ -26,8 +26,13 @@ pub trait Meter: fmt::Debug {
         Poll::Ready(())
     }
 
-    /// Bytes have come.
+    /// Bytes have come; none of them may be gone, but some may be held back.
     fn pass(&mut self, data: Bytes) -> Pass;
+
+    /// What is held back, when the direction ends.
+    fn finish(&mut self) -> Bytes {
+        Bytes::new()
+    }
 }
 
 /// A body with its meter.
@@ -60,15 +65,17 @@ impl Metered {
         if let Some(last) = self.last.take() {
             return Poll::Ready(last);
         }
-        ready!(self.meter.poll_ready(cx));
-        let data = match ready!(self.from.poll_chunk(cx))? {
-            Chunk::Data(data) => data,
-            end @ Chunk::End(_) => return Poll::Ready(Ok(end)),
-        };
-        let (data, last) = match self.meter.pass(data) {
-            Pass::On(data) => return Poll::Ready(Ok(Chunk::Data(data))),
-            Pass::Broken(data, broken) => (data, Err(broken)),
-            Pass::Ended(data) => (data, Ok(Chunk::End(End::default()))),
+        let (data, last) = loop {
+            ready!(self.meter.poll_ready(cx));
+            match ready!(self.from.poll_chunk(cx))? {
+                Chunk::Data(data) => match self.meter.pass(data) {
+                    Pass::On(data) if data.is_empty() => {}
+                    Pass::On(data) => return Poll::Ready(Ok(Chunk::Data(data))),
+                    Pass::Broken(data, broken) => break (data, Err(broken)),
+                    Pass::Ended(data) => break (data, Ok(Chunk::End(End::default()))),
+                },
+                end @ Chunk::End(_) => break (self.meter.finish(), Ok(end)),
+            }
         };
         // Whoever sends is told now, not when the rest has been read.
         self.from = Body::Empty;

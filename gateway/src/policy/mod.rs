@@ -10,6 +10,7 @@ mod concurrency;
 pub mod cors;
 pub mod ip;
 mod loop_guard;
+mod message_limit;
 mod origins;
 mod quota;
 mod rate_limit;
@@ -36,6 +37,7 @@ use self::concurrency::Concurrency;
 pub use self::concurrency::Held;
 use self::cors::Cors;
 use self::ip::Ip;
+use self::message_limit::MessageLimit;
 use self::origins::Origins;
 use self::quota::Quota;
 use self::rate_limit::RateLimit;
@@ -202,6 +204,10 @@ impl Policies {
                 Arc::new(Concurrency::new(route, rule, kept.policies)),
                 Mode::of(rule.dry_run),
             );
+        }
+        if let Some(limit) = route.policies.message_limit {
+            // Refuses nothing as a call begins, so that its own counter tells of dry runs.
+            add(Arc::new(MessageLimit::new(route, limit, kept)), Mode::Enforce);
         }
         let keeps_request = order.iter().any(|step| step.policy.needs_request());
         Self { order, keeps_request }

@@ -110,3 +110,46 @@ pub(crate) fn begin(address: SocketAddr, target: &str) -> TcpStream {
     write!(stream, "GET {target} HTTP/1.1\r\nhost: {address}\r\n\r\n").unwrap();
     stream
 }
+
+/// A frame from the server.
+#[derive(Debug)]
+pub(crate) enum Frame {
+    /// A message of so many bytes.
+    Data(usize),
+    /// With this code.
+    Close(u16),
+}
+
+/// Sends one message of zeros, masked with zeros.
+pub(crate) fn send_frame(socket: &mut TcpStream, size: usize) {
+    let mut frame = vec![0x82];
+    match u16::try_from(size).unwrap() {
+        length @ ..126 => frame.push(0x80 | length as u8),
+        length => {
+            frame.push(0x80 | 126);
+            frame.extend(length.to_be_bytes());
+        }
+    }
+    frame.resize(frame.len() + 4 + size, 0);
+    socket.write_all(&frame).unwrap();
+}
+
+/// Reads one frame of at most 65,535 bytes.
+pub(crate) fn read_frame(socket: &mut TcpStream) -> Frame {
+    let mut head = [0; 2];
+    socket.read_exact(&mut head).unwrap();
+    let length = match head[1] {
+        126 => {
+            let mut length = [0; 2];
+            socket.read_exact(&mut length).unwrap();
+            usize::from(u16::from_be_bytes(length))
+        }
+        length => usize::from(length),
+    };
+    let mut payload = vec![0; length];
+    socket.read_exact(&mut payload).unwrap();
+    match head[0] & 0x0f {
+        8 => Frame::Close(u16::from_be_bytes([payload[0], payload[1]])),
+        _ => Frame::Data(length),
+    }
+}

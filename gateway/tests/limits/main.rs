@@ -7,6 +7,7 @@
 
 mod clients;
 mod concurrency;
+mod messages;
 mod place;
 mod quota;
 mod rate;

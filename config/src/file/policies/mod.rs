@@ -6,6 +6,7 @@ mod concurrency;
 mod cors;
 mod ip;
 mod key;
+mod message_limit;
 mod quota;
 mod rate_limit;
 mod rules;
@@ -17,6 +18,7 @@ pub use concurrency::Concurrency;
 pub use cors::{Cors, CorsList};
 pub use ip::IpLists;
 pub use key::LimitKey;
+pub use message_limit::{MessageLimit, OnExcess};
 pub use quota::{Period, Quota, QuotaAmount};
 pub use rate_limit::RateLimit;
 pub use security_headers::{FrameOptions, Hsts, SecurityHeaders};
@@ -26,6 +28,7 @@ pub(super) use cache::CacheFile;
 pub(super) use concurrency::ConcurrencyFile;
 pub(super) use cors::CorsFile;
 pub(super) use ip::IpFile;
+pub(super) use message_limit::MessageLimitFile;
 pub(super) use quota::QuotaFile;
 pub(super) use rate_limit::RateLimitFile;
 pub(super) use security_headers::SecurityHeadersFile;
@@ -47,6 +50,7 @@ pub(super) struct PoliciesFile {
     pub(super) quota: Option<OneOrMany<QuotaFile>>,
     pub(super) concurrency: Option<OneOrMany<ConcurrencyFile>>,
     pub(super) cache: Option<CacheFile>,
+    pub(super) message_limit: Option<MessageLimitFile>,
 }
 
 impl PoliciesFile {
@@ -64,6 +68,9 @@ impl PoliciesFile {
         let quota = quota::parse(self.quota, &at.key("quota"), problems);
         let concurrency = concurrency::parse(self.concurrency, &at.key("concurrency"), problems);
         let cache = optional(self.cache, |cache| cache.parse(&at.key("cache"), problems));
+        let message_limit = optional(self.message_limit, |limit| {
+            limit.parse(&at.key("message_limit"), problems)
+        });
         Some(Policies {
             ip: ip?,
             cors: cors?,
@@ -73,6 +80,7 @@ impl PoliciesFile {
             quota: quota?,
             concurrency: concurrency?,
             cache: cache?,
+            message_limit: message_limit?,
         })
     }
 }
