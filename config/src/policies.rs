@@ -1,7 +1,8 @@
 //! The policies of a route: what is checked, limited, kept or changed of its calls.
 
 pub use crate::file::policies::{
-    ApiKey, Authenticate, Cors, CorsList, FrameOptions, Hsts, IpLists, SecurityHeaders, TokenPlace,
+    ApiKey, Authenticate, Authorize, Cors, CorsList, FrameOptions, Hsts, IpLists, Rule, SecurityHeaders, TokenPlace,
+    VARIABLES,
 };
 pub use crate::file::policies::{Cache, CacheQuery};
 pub use crate::file::policies::{Concurrency, LimitKey, MessageLimit, OnExcess, Period, Quota, QuotaAmount, RateLimit};
@@ -30,4 +31,6 @@ pub struct Policies {
     pub authenticate: Option<Authenticate>,
     /// Which replies are kept, and for whom.
     pub cache: Option<Cache>,
+    /// What who has proven who it is may do.
+    pub authorize: Option<Authorize>,
 }

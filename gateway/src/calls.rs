@@ -1,12 +1,15 @@
 //! The calls that a worker has open: to name those that are late when the gateway stops.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 
 use causeway_protocols::CallHead;
 use http::Method;
 
 use crate::context::{CallContext, Caller};
+use crate::policy;
+use crate::worker::World;
 
 /// What a call asked for, kept to name it when it is late.
 #[derive(Debug)]
@@ -71,6 +74,23 @@ impl OpenCalls {
     pub fn count(&self) -> usize {
         let places = self.places.borrow();
         places.calls.len() - places.free.len()
+    }
+
+    /// Ends the streams that this configuration would not let in any more.
+    pub fn recheck(&self, world: &World) {
+        let open: Vec<_> = self.places.borrow().calls.iter().flatten().cloned().collect();
+        if open.is_empty() {
+            return;
+        }
+        let routes: HashMap<_, _> = (world.snapshot.config.routes.iter().enumerate())
+            .map(|(index, route)| (&*route.name, index))
+            .collect();
+        for call in open.iter().filter_map(Weak::upgrade) {
+            if let Err(error) = policy::holds(&call, world, &routes) {
+                tracing::debug!(path = %call.asked.path, %error, "stream ended by a new configuration");
+                call.stop(error.broken());
+            }
+        }
     }
 
     /// Names every open call in the log: they are about to be cut.

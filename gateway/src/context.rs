@@ -4,15 +4,16 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use causeway_pki::Identity;
-use causeway_protocols::{CallHead, Protocol};
+use causeway_protocols::{CallHead, FailureKind, Protocol};
 
 use crate::calls::Asked;
 use crate::clock::Timer;
 use crate::limits::spent::AllSpent;
 use crate::observe::{Record, Version};
+use crate::payload::Broken;
 use crate::policy::Held;
 use crate::principal::Principal;
 use crate::translate::Dialect;
@@ -87,6 +88,12 @@ pub struct CallContext {
     pub spent: AllSpent,
     /// Its WebSocket offered its token as a subprotocol, and no other: the answer must name one of what was offered.
     pub token_was_subprotocol: Cell<bool>,
+    /// What a stream was authorised for, so that new rules can be held against it.
+    pub authorized: OnceCell<Box<CallHead>>,
+    /// Its reply has begun and goes on until somebody ends it: a WebSocket, gRPC, or server-sent events.
+    pub streams: Cell<bool>,
+    /// Why it is to end now, whatever it is doing.
+    stopped: RefCell<Option<Broken>>,
     /// The route it has found, by index; none before that, and for a call from a site.
     pub route: Cell<Option<usize>>,
     /// What the client asked, where a policy needs it to shape the reply.
@@ -168,6 +175,9 @@ impl CallContext {
             held: Held::default(),
             spent: AllSpent::default(),
             token_was_subprotocol: Cell::new(false),
+            authorized: OnceCell::new(),
+            streams: Cell::new(false),
+            stopped: RefCell::default(),
             route: Cell::new(None),
             request: OnceCell::new(),
             place: Cell::default(),
@@ -196,6 +206,46 @@ impl CallContext {
         }
         context.route.set(self.route.get());
         context
+    }
+
+    /// Arms the clock of the call: to ring after this limit, or when the proof of who makes it ends.
+    pub fn arm(&self, limit: Option<Duration>) {
+        // What is to end is not given more time.
+        if self.stopped.borrow().is_some() {
+            return;
+        }
+        let proof = self.proof_left();
+        match limit.into_iter().chain(proof).min() {
+            Some(limit) => self.timer.arm(limit),
+            None => self.timer.disarm(),
+        }
+    }
+
+    fn proof_left(&self) -> Option<Duration> {
+        self.principal
+            .get()
+            .and_then(|principal| principal.left(SystemTime::now()))
+    }
+
+    /// Why the clock of the call has rung.
+    pub fn rang(&self) -> Broken {
+        if let Some(stopped) = &*self.stopped.borrow() {
+            return stopped.clone();
+        }
+        // The clock of the call and that of the world may differ a little.
+        if self.left() != Some(Duration::ZERO) && self.proof_left().is_some_and(|left| left < Duration::from_secs(1)) {
+            return Broken::new(
+                FailureKind::Unauthenticated,
+                "the proof of who makes the call has expired",
+            );
+        }
+        Broken::new(FailureKind::Deadline, "the deadline of the call has passed")
+    }
+
+    /// Ends the call, wherever it is: whoever polls it is woken.
+    pub fn stop(&self, why: Broken) {
+        self.stopped.borrow_mut().get_or_insert(why);
+        self.timer.arm(Duration::ZERO);
     }
 
     /// Time left until the client's deadline, if it has one; zero when it has passed.

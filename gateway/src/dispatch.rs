@@ -192,11 +192,7 @@ pub fn arm(aim: &Aim, cx: &CallContext) -> Result<(), CallError> {
             "the deadline of the call has passed",
         ));
     }
-    match (left, aim.total) {
-        (Some(left), Some(total)) => cx.timer.arm(left.min(total)),
-        (Some(limit), None) | (None, Some(limit)) => cx.timer.arm(limit),
-        (None, None) => cx.timer.disarm(),
-    }
+    cx.arm(left.into_iter().chain(aim.total).min());
     Ok(())
 }
 

@@ -71,7 +71,9 @@ async fn answer(mut call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError
     let mut keeping = None;
     let way = match &cx.caller {
         // For a call from a site the named export is the route: host and path never choose it there.
-        Caller::Site { identity, export, .. } => world.exported(export, identity)?,
+        Caller::Site { identity, export, .. } => {
+            world.exported(export, identity, cx.principal.get().map(|principal| &**principal))?
+        }
         Caller::Client { .. } => {
             let found = match policy::cors::route_of_preflight(&world.snapshot, &call.head) {
                 Some(found) => found,
@@ -105,7 +107,8 @@ async fn answer(mut call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError
     }
 }
 
-/// Runs the path up to the reply's head, until the client's deadline or the one of the service.
+/// Runs the path up to the reply's head, until the client's deadline or the one of the service, or until the proof of who
+/// makes the call ends.
 pub(crate) async fn within_deadline(
     mut path: Pin<&mut impl Future<Output = Result<Reply, CallError>>>,
     cx: &CallContext,
@@ -115,10 +118,7 @@ pub(crate) async fn within_deadline(
             return Poll::Ready(done);
         }
         if cx.timer.poll(task).is_ready() {
-            return Poll::Ready(Err(CallError::new(
-                FailureKind::Deadline,
-                "no reply within the deadline of the call",
-            )));
+            return Poll::Ready(Err(cx.rang().into()));
         }
         Poll::Pending
     })

@@ -33,8 +33,8 @@ use crate::clock::Clock;
 use crate::context::CallContext;
 use crate::discovery::{Answer, Watched};
 use crate::error::{CallError, Retry};
-use crate::retry::budget::Budget;
 use crate::payload::Body;
+use crate::retry::budget::Budget;
 use crate::schema;
 
 /// What a service is built from, shared by all workers; made when a snapshot is built.

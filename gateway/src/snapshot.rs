@@ -41,6 +41,8 @@ pub struct Snapshot {
     pub policies: Vec<Policies>,
     /// What each route keeps of its replies.
     pub caching: Vec<Option<Arc<Caching>>>,
+    /// What each service asks of calls of other sites, by its name.
+    pub export_policies: HashMap<config::Name, Policies>,
     /// For each route and each of its targets, where it leads.
     pub targets: Vec<Vec<Target>>,
     /// Limits of the HTTP/1.1 parser.
@@ -205,6 +207,10 @@ impl Snapshot {
                 }
             }
         }
+        let export_policies = (config.services.iter())
+            .filter(|service| service.authorize.is_some())
+            .map(|service| (config::Name::clone(&service.name), Policies::of_export(service, kept)))
+            .collect();
         let sources = Sources::build(&config, kept, &mut problems);
         let policies = config
             .routes
@@ -246,6 +252,7 @@ impl Snapshot {
             routes,
             policies,
             caching,
+            export_policies,
             route_metrics,
             route_patterns,
             export_metrics,

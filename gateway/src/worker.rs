@@ -213,6 +213,7 @@ impl Worker {
                     listening.renew(&world.snapshot);
                 }
                 // What guards an open call is the configuration of now, not the one that let it in.
+                self.calls.recheck(&world);
                 for tunnel in self.tunnels() {
                     tunnel.revoke(&world);
                 }

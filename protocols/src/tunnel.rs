@@ -34,7 +34,7 @@ mod turns;
 pub use calls::CallId;
 pub use control::{GoAway, GoAwayReason, Hello};
 pub use event::{Incoming, Origin, Violation};
-pub use head::{HeadError, OpenHead, Opening, TraceParent};
+pub use head::{HeadError, MAX_CALLER, OpenHead, Opening, TraceParent};
 pub use inbox::Inbox;
 pub use ledger::GrowthLedger;
 pub use liveness::Tick;

@@ -10,8 +10,8 @@ use super::Known;
 use super::destination::{FixedFile, RedirectFile, ToFile, template, to};
 use super::matching::{MatchFile, prefix};
 use super::policies::{
-    AuthenticateFile, CacheFile, ConcurrencyFile, CorsFile, IpFile, MessageLimitFile, PoliciesFile, QuotaFile,
-    RateLimitFile, SecurityHeadersFile,
+    AuthenticateFile, AuthorizeFile, CacheFile, ConcurrencyFile, CorsFile, IpFile, MessageLimitFile, PoliciesFile,
+    QuotaFile, RateLimitFile, SecurityHeadersFile,
 };
 use super::retry::RetryFile;
 use super::services::LONGEST;
@@ -66,6 +66,8 @@ pub(super) struct RouteFile {
     authenticate: Option<AuthenticateFile>,
     /// Keep replies and answer with them; `{}` for what they themselves allow.
     cache: Option<CacheFile>,
+    /// What who has proven who it is may do.
+    authorize: Option<AuthorizeFile>,
 }
 
 /// Route names in use, for those that have to be made.
@@ -185,6 +187,7 @@ impl RouteFile {
             ip: self.ip,
             cors: self.cors,
             authenticate: self.authenticate,
+            authorize: self.authorize,
             security_headers: self.security_headers,
             rate_limit: self.rate_limit,
             quota: self.quota,

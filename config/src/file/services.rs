@@ -13,6 +13,7 @@ use super::endpoints::DiscoverFile;
 use super::health::{HealthFile, OutlierFile};
 use super::listeners::CertificateFile;
 use super::matching::grpc;
+use super::policies::AuthorizeFile;
 use super::retry::RetryFile;
 use super::value::{Kind, LongForm, PathText, TextOr, all, choice, is_host, name, optional, whole};
 use crate::model::{BackendTls, Export, HttpVersion, Protocol, Schema, Service, ServiceTimeouts};
@@ -64,6 +65,8 @@ pub(super) struct ServiceFile {
     spill_over: Option<PercentText>,
     /// Sites that may use it. Default: nobody.
     export_to: Option<Vec<TextOr<ExportFile>>>,
+    /// What calls from other sites may do, by who made them there. Default: all that `export_to` lets in.
+    authorize: Option<AuthorizeFile>,
     /// `Host` sent to the backend. Default: what the client sent.
     host: Option<String>,
     /// Clocks of calls to it.
@@ -173,6 +176,9 @@ impl ServiceFile {
             spill_over: self.spill_over,
         };
         let choice = choice.parse(at, problems);
+        let authorize = optional(self.authorize, |authorize| {
+            authorize.parse(&at.key("authorize"), problems)
+        });
         let export_to = exports(self.export_to, &at.key("export_to"), known, problems);
         let host = optional(self.host, |host| authority(host, &at.key("host"), problems));
         let timeouts = self.timeouts.unwrap_or_default().parse(&at.key("timeouts"), problems);
@@ -220,6 +226,7 @@ impl ServiceFile {
             schema: schema?,
             tls: tls?,
             export_to: export_to?,
+            authorize: authorize?,
             host: host?,
             timeouts: timeouts?,
             retry: retry?,

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::Known;
 use super::endpoints::DiscoverFile;
-use super::value::{Kind, PathText, bind, duration, name, optional, required_path, whole};
+use super::value::{Kind, PathText, all, bind, claim, duration, name, optional, required_path, whole};
 use crate::model::{Federation, IdentityFiles, Peer, Site};
 use crate::path::KeyPath;
 use crate::problems::Problems;
@@ -128,6 +128,8 @@ pub(super) struct FederationFile {
     handshake_timeout: Option<DurationText>,
     /// Hops a call may take over sites.
     max_hops: Option<i64>,
+    /// Claims of callers that other sites are told, as far as they have room: 4 KiB with the rest. Default: none.
+    claims: Option<Vec<String>>,
 }
 
 impl FederationFile {
@@ -157,6 +159,7 @@ impl FederationFile {
             problems,
         );
         let max_hops = whole(self.max_hops, &at.key("max_hops"), 1..=16, problems);
+        let claims = all(self.claims, &at.key("claims"), |text, at| claim(text, at, problems));
         Some(Federation {
             bind: bind?,
             max_calls: max_calls?,
@@ -166,6 +169,7 @@ impl FederationFile {
             reconnect_max: reconnect_max?,
             handshake_timeout: handshake_timeout?,
             max_hops: max_hops?,
+            claims: claims?,
         })
     }
 }

@@ -26,6 +26,8 @@ pub struct Federation {
     pub handshake_timeout: Duration,
     /// Hops a call may take over sites. Default 4.
     pub max_hops: u8,
+    /// Claims of callers that other sites are told. Default: none.
+    pub claims: Vec<String>,
 }
 
 /// `[[peers]]`.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Breaker, CertificateFiles, GrpcMatch, HashOn, Health, Name, Outlier, Retry};
+use crate::policies::Authorize;
 
 /// Where addresses come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +84,8 @@ pub struct Service {
     pub spill_over: Option<u8>,
     /// Who at other sites may use it. Default: nobody.
     pub export_to: Vec<Export>,
+    /// What calls from other sites may do.
+    pub authorize: Option<Authorize>,
     /// `Host` / `:authority` sent to the backend. Default: what the client sent.
     pub host: Option<String>,
     /// Clocks of calls to it.

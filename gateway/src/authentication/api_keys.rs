@@ -42,6 +42,12 @@ impl ApiKeys {
         Self { by_prefix }
     }
 
+    /// Whether a consumer has a key.
+    pub fn has(&self, consumer: &str) -> bool {
+        let mut owners = self.by_prefix.values().flatten();
+        owners.any(|(_, principal)| *principal.subject == *consumer)
+    }
+
     /// Whose key it is.
     pub fn find(&self, key: &[u8]) -> Option<Arc<Principal>> {
         if key.len() > LONGEST {

@@ -3,6 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -57,6 +58,10 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, export: Rc<str>, end: bool, wor
         ..
     } = head;
     let tunnel = slot.tunnel();
+    // What a site says of a caller counts on the first hop only: another's word would be hearsay.
+    let first_hop = visited.iter().all(|site| **site == *tunnel.site);
+    let told = caller.as_deref().map(caller::decode).unwrap_or_default();
+    let principal = told.principal.filter(|_| first_hop).map(Arc::new);
     // The receiver itself says who called it.
     if visited.last().is_none_or(|site| **site != *tunnel.site) {
         visited.push(tunnel.site.to_string());
@@ -69,7 +74,7 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, export: Rc<str>, end: bool, wor
     let caller = Caller::Site {
         identity: tunnel.peer.identity().clone(),
         export,
-        address: caller.as_deref().and_then(caller::address),
+        address: told.address,
     };
     let arrival = Arrival {
         head: &head,
@@ -83,6 +88,11 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, export: Rc<str>, end: bool, wor
         record,
     };
     let context = CallContext::new(worker, worker.world(), arrival);
+    if let Some(principal) = principal {
+        slot.of_principal(Arc::clone(&principal));
+        context.principal.set(principal).ok();
+        context.arm(context.left());
+    }
     let body = if end && head.protocol != Protocol::WebSocket {
         Body::Empty
     } else {

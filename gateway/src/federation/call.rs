@@ -32,7 +32,11 @@ pub async fn open(
     cx: &Rc<CallContext>,
 ) -> Result<Reply, CallError> {
     cx.record.borrow_mut().at_site(&link.site, export);
-    let caller = caller::encode(cx.caller.address());
+    let caller = caller::encode(
+        cx.caller.address(),
+        cx.principal.get().map(|principal| &**principal),
+        &cx.world.snapshot.config.federation.claims,
+    );
     let head = Opening {
         call: head,
         export,

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -11,6 +12,7 @@ use causeway_protocols::{End, FailureKind, ReplyHead, Reset};
 
 use super::tunnel::Tunnel;
 use crate::payload::{Broken, Chunk};
+use crate::principal::Principal;
 
 /// Which side of a call this gateway is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub struct Slot {
     side: Side,
     /// Which service the other site called; none for a call of ours.
     export: OnceCell<Rc<str>>,
+    /// For whom the other site called it, as far as that was proven there.
+    principal: OnceCell<Arc<Principal>>,
     inbox: RefCell<Inbox>,
     reply: RefCell<Option<ReplyHead>>,
     half_closed: Cell<bool>,
@@ -67,6 +71,7 @@ impl Slot {
             id,
             side,
             export: OnceCell::new(),
+            principal: OnceCell::new(),
             inbox: RefCell::new(Inbox::new()),
             reply: RefCell::new(None),
             half_closed: Cell::new(false),
@@ -81,6 +86,16 @@ impl Slot {
     /// The other site called this service.
     pub fn of_export(&self, export: Rc<str>) {
         self.export.set(export).ok();
+    }
+
+    /// The other site calls for this principal.
+    pub fn of_principal(&self, principal: Arc<Principal>) {
+        self.principal.set(principal).ok();
+    }
+
+    /// For whom the other site called.
+    pub fn principal(&self) -> Option<&Principal> {
+        self.principal.get().map(|principal| &**principal)
     }
 
     /// Which service the other site called; none for a call of ours.

@@ -195,7 +195,7 @@ impl Tunnel {
         let slots: Vec<_> = self.slots.borrow().values().filter_map(Weak::upgrade).collect();
         for slot in slots {
             if let Some(export) = slot.export()
-                && !world.exports(export, &self.site)
+                && !world.exports(export, &self.site, slot.principal())
             {
                 tracing::warn!(peer = %self.peer.identity(), %export, "call reset: its export was removed");
                 slot.revoke();

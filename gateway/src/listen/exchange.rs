@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use causeway_protocols::websocket::{Direction, TrackerLimits, control, handshake};
-use causeway_protocols::{FailureKind, Protocol};
+use causeway_protocols::{Code, FailureKind, Fields, Protocol, name};
 
 use crate::call::Reply;
 use crate::clock::Timer;
@@ -25,6 +25,8 @@ const TOO_BIG: u16 = 1009;
 const INTERNAL: u16 = 1011;
 const RESTART: u16 = 1012;
 const TRY_AGAIN_LATER: u16 = 1013;
+/// What the client may not do.
+const POLICY: u16 = 1008;
 
 /// How a WebSocket is told that it is over a limit: code and reason; none for what is no limit.
 pub fn close_of(kind: FailureKind) -> Option<(u16, &'static str)> {
@@ -34,6 +36,23 @@ pub fn close_of(kind: FailureKind) -> Option<(u16, &'static str)> {
         FailureKind::TooLarge => Some((TOO_BIG, "message too large")),
         _ => None,
     }
+}
+
+/// How a WebSocket is told that it may not go on: code and reason; none where it is cut instead.
+fn close_of_stopped(kind: FailureKind) -> Option<(u16, &'static str)> {
+    match kind {
+        FailureKind::Draining => Some((RESTART, "service restart")),
+        FailureKind::Refused => Some((POLICY, "not allowed any more")),
+        FailureKind::Unauthenticated => Some((4000 + u16::from(Code::Unauthenticated.number()), "credentials expired")),
+        _ => None,
+    }
+}
+
+/// Server-sent events (HTML Standard, section 9.2).
+fn is_event_stream(fields: &Fields) -> bool {
+    fields
+        .text(name::CONTENT_TYPE)
+        .is_some_and(|of| of.starts_with("text/event-stream"))
 }
 
 /// Both directions of an exchange whose reply has begun. Dropping it cancels what has not been moved.
@@ -84,10 +103,10 @@ impl Exchange {
         let websocket = upgraded && reply.link.is_none();
         let ends_both = matches!(outlet, Outlet::Tunnel(_));
         // The service's clock was for the head. What the client itself asked for goes on.
-        match context.left() {
-            Some(left) => context.timer.arm(left),
-            None => context.timer.disarm(),
-        }
+        context.arm(context.left());
+        context
+            .streams
+            .set(upgraded || context.protocol == Protocol::Grpc || is_event_stream(&reply.head.fields));
         let mut rest = reply.rest;
         let mut down = Pump::new(reply.body, outlet);
         if websocket {
@@ -120,9 +139,18 @@ impl Exchange {
     /// Moves both directions on.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         if self.context.timer.poll(cx).is_ready() {
-            let broken = Broken::new(FailureKind::Deadline, "the deadline of the call has passed");
-            if let Some(ended) = self.end_early(broken) {
-                return Poll::Ready(ended);
+            self.context.timer.disarm();
+            let broken = self.context.rang();
+            match close_of_stopped(broken.kind) {
+                // The client learns why by a close frame, and so goes on to read for a moment.
+                Some((code, reason)) if self.websocket && !self.down.is_done() => {
+                    self.refuse_frames(code, reason, &broken);
+                }
+                _ => {
+                    if let Some(ended) = self.end_early(broken) {
+                        return Poll::Ready(ended);
+                    }
+                }
             }
         }
         if let Some(closing) = &self.closing

@@ -151,11 +151,7 @@ pub async fn reply(reply: &mut Reply, limit: usize, cx: &Rc<CallContext>) -> Res
     let rest = &mut reply.rest;
     let collected = std::future::poll_fn(|task| {
         if cx.timer.poll(task).is_ready() {
-            let broken = Broken::new(
-                FailureKind::Deadline,
-                "the reply was not whole within the deadline of the call",
-            );
-            return Poll::Ready(Err(broken));
+            return Poll::Ready(Err(cx.rang()));
         }
         // A backend may wait for the rest of the request before it goes on.
         if !rest.is_done()

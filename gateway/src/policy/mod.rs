@@ -5,6 +5,7 @@
 //! somebody says [`Admit::Later`].
 
 mod authenticate;
+mod authorize;
 mod body_size;
 mod concurrency;
 pub mod cors;
@@ -23,15 +24,17 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use causeway_config as config;
-use causeway_protocols::{Fields, name};
+use causeway_protocols::{FailureKind, Fields, name};
 
 use self::authenticate::Authenticate;
+use self::authorize::Authorize;
 pub use self::body_size::max_body;
 use self::concurrency::Concurrency;
 pub use self::concurrency::Held;
@@ -50,6 +53,7 @@ use crate::dispatch::Way;
 use crate::error::CallError;
 use crate::snapshot::Kept;
 use crate::telemetry::metrics::Counter;
+use crate::worker::World;
 
 /// Something that is decided later, on the call's own worker.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -96,6 +100,14 @@ pub trait Policy: fmt::Debug + Send + Sync {
     /// Changes the reply before the client gets it: also a refusal, whoever made it, if the call had found its route.
     fn shape<'a>(&'a self, _reply: &'a mut Reply, _cx: &'a Rc<CallContext>) -> Shape<'a> {
         Shape::Done
+    }
+
+    /// Whether a stream that was let in before this policy was configured may go on.
+    ///
+    /// # Errors
+    /// Why it may not.
+    fn holds(&self, _cx: &CallContext) -> Result<(), CallError> {
+        Ok(())
     }
 
     /// Whether shaping needs to know what the client asked: then [`CallContext::request`] has it.
@@ -161,6 +173,23 @@ impl Step {
 }
 
 impl Policies {
+    /// Those of a service, for calls of other sites.
+    pub fn of_export(service: &config::Service, kept: Kept<'_>) -> Self {
+        let mut order = Vec::new();
+        if let Some(authorize) = &service.authorize {
+            let name = config::Name::clone(&service.name);
+            let policy: Arc<dyn Policy> = Arc::new(Authorize::new(authorize.clone(), name));
+            let mode = Mode::of(authorize.dry_run);
+            let of = format!("export:{}", service.name);
+            let refused = kept.metrics.policy_refusals.with(&[&of, policy.name(), mode.label()]);
+            order.push(Step { policy, mode, refused });
+        }
+        Self {
+            order,
+            keeps_request: false,
+        }
+    }
+
     /// The policies that a route has configured, in the order of design: origins and lists first, then who it is, what it
     /// may, how much, and last what is changed.
     pub fn build(route: &config::Route, sources: &Sources, kept: Kept<'_>) -> Self {
@@ -190,6 +219,10 @@ impl Policies {
             let issuers = sources.issuers(&authenticate.issuers);
             let policy = Authenticate::new(authenticate.clone(), issuers, &sources.consumers, kept.metrics);
             add(Arc::new(policy), Mode::of(authenticate.dry_run));
+        }
+        if let Some(authorize) = &configured.authorize {
+            let policy = Authorize::new(authorize.clone(), config::Name::clone(&route.name));
+            add(Arc::new(policy), Mode::of(authorize.dry_run));
         }
         for rule in &configured.rate_limit {
             let counters = &kept.policies.counters;
@@ -259,12 +292,41 @@ pub async fn shape(reply: &mut Reply, cx: &Rc<CallContext>) -> Result<(), CallEr
     Ok(())
 }
 
-/// Those of the route of a client's call. A call from a site has passed them at its entry.
+/// Those of the route of a client's call. A call from a site has passed them at its entry; here the service has some.
 fn of_route(cx: &CallContext) -> Option<&Policies> {
-    match cx.caller {
+    match &cx.caller {
         Caller::Client { .. } => cx.route.get().and_then(|route| cx.world.snapshot.policies.get(route)),
-        Caller::Site { .. } => None,
+        Caller::Site { export, .. } => cx.world.snapshot.export_policies.get(&**export),
     }
+}
+
+/// Whether a stream that is open may go on under another configuration; routes are found by their names. Anything else
+/// finishes under the one that let it in.
+///
+/// # Errors
+/// Why it may not.
+pub fn holds(cx: &CallContext, world: &World, routes: &HashMap<&str, usize>) -> Result<(), CallError> {
+    if !cx.streams.get() {
+        return Ok(());
+    }
+    let policies = match &cx.caller {
+        Caller::Client { .. } => {
+            let before = cx
+                .route
+                .get()
+                .and_then(|route| cx.world.snapshot.config.routes.get(route));
+            let Some(index) = before.and_then(|route| routes.get(&*route.name)) else {
+                return Err(CallError::new(FailureKind::Draining, "its route is gone"));
+            };
+            world.snapshot.policies.get(*index)
+        }
+        Caller::Site { export, .. } => world.snapshot.export_policies.get(&**export),
+    };
+    let steps = policies.into_iter().flat_map(|policies| &policies.order);
+    for step in steps.filter(|step| step.mode == Mode::Enforce) {
+        step.policy.holds(cx)?;
+    }
+    Ok(())
 }
 
 /// Says that another value of this request field could have given another reply (RFC 9110, section 12.5.5).

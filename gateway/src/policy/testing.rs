@@ -22,6 +22,8 @@ pub(crate) struct Sites {
     /// Whose backends are at another site.
     pub(crate) near: App,
     _far: App,
+    /// What the configurations of the first two begin with.
+    begin: [String; 2],
     runtime: tokio::runtime::Runtime,
     _backends: Backends,
     folder: tempfile::TempDir,
@@ -62,6 +64,15 @@ impl Sites {
 
     /// As [`Self::start`], with further services: in them `@EXPORT@` stands for whom they are exported to.
     pub(crate) fn start_with(listener: &str, further: &str, tables: &str) -> Self {
+        Self::start_as(listener, further, tables, "export_to = ['near']")
+    }
+
+    /// As [`Self::start`], where the services of the far site have these keys instead of their export.
+    pub(crate) fn start_exported(tables: &str, export: &str) -> Self {
+        Self::start_as("", "", tables, export)
+    }
+
+    fn start_as(listener: &str, further: &str, tables: &str, export: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -81,28 +92,41 @@ impl Sites {
         let services = |export: &str| {
             let at = backends.addresses();
             [("http", at.http), ("websocket", at.websocket), ("grpc", at.grpc)].map(|(name, at)| {
-                format!("[[services]]\nname = \"demo-{name}\"\nprotocol = \"{name}\"\nendpoints = [\"{at}\"]\nexport_to = {export}\n")
-            }).concat() + &further.replace("@EXPORT@", export)
+                format!("[[services]]\nname = \"demo-{name}\"\nprotocol = \"{name}\"\nendpoints = [\"{at}\"]\n{export}\n")
+            }).concat() + &further.replace("@EXPORT@", if export.is_empty() { "[]" } else { "[\"near\"]" })
         };
         let public = format!("[[listeners]]\nname = \"public\"\nbind = \"127.0.0.1:0\"\n{listener}\n");
         let log = |site: &str| folder.path().join(format!("{site}.log"));
-        let local = head("local", &log("local"), None) + &public + &services("[]") + &tables.replace("@@", "");
+        let local = head("local", &log("local"), None) + &public + &services("");
         let far = head("far", &log("far"), Some(&pki.join("far")))
             + "[federation]\nbind = \"127.0.0.1:0\"\n[[peers]]\nsite = \"near\"\ntrust_domain = \"near.acme.example\"\n"
-            + &services("[\"near\"]");
+            + &services(export);
         let far = start(&far);
         let tunnel = far.bound().federation.unwrap();
         let near = head("near", &log("near"), Some(&pki.join("near")))
             + &format!("[[peers]]\nsite = \"far\"\ntrust_domain = \"far.acme.example\"\ndiscover = [\"{tunnel}\"]\n")
-            + &public
-            + &tables.replace("@@", "@far");
+            + &public;
         Self {
-            local: start(&local),
-            near: start(&near),
+            local: start(&(local.clone() + &tables.replace("@@", ""))),
+            near: start(&(near.clone() + &tables.replace("@@", "@far"))),
+            begin: [local, near],
             _far: far,
             runtime,
             _backends: backends,
             folder,
+        }
+    }
+
+    /// Gives both other tables.
+    pub(crate) fn reload(&self, tables: &str) {
+        let [local, near] = &self.begin;
+        for (app, text) in [
+            (&self.local, local.clone() + &tables.replace("@@", "")),
+            (&self.near, near.clone() + &tables.replace("@@", "@far")),
+        ] {
+            let config =
+                causeway_config::load_str("site.toml", &text).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+            app.reload(config).unwrap();
         }
     }
 

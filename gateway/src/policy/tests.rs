@@ -1,6 +1,7 @@
 //! Policies as clients see them: at one gateway and at a pair, in every protocol that they concern.
 
 mod authenticate;
+mod authorize;
 mod edge;
 mod forwarding;
 

@@ -16,6 +16,7 @@ use crate::error::CallError;
 use crate::federation::{self, PeerLink};
 use crate::payload::Body;
 use crate::policy;
+use crate::principal::Principal;
 use crate::route::{self, Found};
 use crate::service::Service;
 use crate::snapshot::{Snapshot, Target};
@@ -129,10 +130,10 @@ impl World {
     }
 
     /// Whether a site may use a service, so that what it has open may go on.
-    pub fn exports(&self, export: &str, site: &str) -> bool {
+    pub fn exports(&self, export: &str, site: &str, principal: Option<&Principal>) -> bool {
         let index = self.snapshot.service_index.get(export);
         let service = index.and_then(|at| self.snapshot.config.services.get(*at));
-        service.is_some_and(|service| federation::export::allows(&service.export_to, site))
+        service.is_some_and(|service| federation::export::allows(&service.export_to, site, principal))
     }
 
     /// Where an export leads, for a call from another site.
@@ -140,10 +141,11 @@ impl World {
     /// # Errors
     /// [`FailureKind::Refused`] when it is not exported to that site, also when there is no such service: a peer does
     /// not learn what it may not use.
-    pub fn exported(&self, export: &str, identity: &Identity) -> Result<Way, CallError> {
+    pub fn exported(&self, export: &str, identity: &Identity, principal: Option<&Principal>) -> Result<Way, CallError> {
         let site = identity.site().unwrap_or_default();
         let refused = || {
-            let detail = format!("`{}` is not exported to site `{site}`", export.escape_debug());
+            let who = principal.map_or("a caller without a name", |principal| &*principal.subject);
+            let detail = format!("`{}` is not exported to site `{site}` for {who}", export.escape_debug());
             CallError::new(FailureKind::Refused, detail)
         };
         let service = self
@@ -153,7 +155,7 @@ impl World {
             .and_then(|at| self.services.get(*at))
             .ok_or_else(refused)?;
         let spec = service.config();
-        if !federation::export::allows(&spec.export_to, site) {
+        if !federation::export::allows(&spec.export_to, site, principal) {
             return Err(refused());
         }
         Ok(Way::Service(Aim {

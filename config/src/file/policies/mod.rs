@@ -1,6 +1,7 @@
 //! The policies of a route, one file each: the table as written, and the checked type it is made into.
 
 mod authenticate;
+mod authorize;
 mod cache;
 mod concurrency;
 mod cors;
@@ -13,6 +14,7 @@ mod rules;
 mod security_headers;
 
 pub use authenticate::{ApiKey, Authenticate, TokenPlace};
+pub use authorize::{Authorize, Rule, VARIABLES};
 pub use cache::{Cache, CacheQuery};
 pub use concurrency::Concurrency;
 pub use cors::{Cors, CorsList};
@@ -24,6 +26,7 @@ pub use rate_limit::RateLimit;
 pub use security_headers::{FrameOptions, Hsts, SecurityHeaders};
 
 pub(super) use authenticate::AuthenticateFile;
+pub(super) use authorize::AuthorizeFile;
 pub(super) use cache::CacheFile;
 pub(super) use concurrency::ConcurrencyFile;
 pub(super) use cors::CorsFile;
@@ -45,6 +48,7 @@ pub(super) struct PoliciesFile {
     pub(super) ip: Option<IpFile>,
     pub(super) cors: Option<CorsFile>,
     pub(super) authenticate: Option<AuthenticateFile>,
+    pub(super) authorize: Option<AuthorizeFile>,
     pub(super) security_headers: Option<SecurityHeadersFile>,
     pub(super) rate_limit: Option<OneOrMany<RateLimitFile>>,
     pub(super) quota: Option<OneOrMany<QuotaFile>>,
@@ -61,6 +65,9 @@ impl PoliciesFile {
         let authenticate = optional(self.authenticate, |authenticate| {
             authenticate.parse(&at.key("authenticate"), known, problems)
         });
+        let authorize = optional(self.authorize, |authorize| {
+            authorize.parse(&at.key("authorize"), problems)
+        });
         let security_headers = optional(self.security_headers, |headers| {
             headers.parse(&at.key("security_headers"), problems)
         });
@@ -75,6 +82,7 @@ impl PoliciesFile {
             ip: ip?,
             cors: cors?,
             authenticate: authenticate?,
+            authorize: authorize?,
             security_headers: security_headers?,
             rate_limit: rate_limit?,
             quota: quota?,

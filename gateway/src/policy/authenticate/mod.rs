@@ -24,7 +24,7 @@ use crate::authentication::sha256;
 use crate::call::{Call, Reply};
 use crate::context::CallContext;
 use crate::error::CallError;
-use crate::principal::Principal;
+use crate::principal::{Principal, PrincipalKind};
 use crate::telemetry::metrics::{Counter, Family, GatewayMetrics};
 
 /// The policy of a route.
@@ -111,6 +111,18 @@ impl Policy for Authenticate {
         Admit::Pass
     }
 
+    fn holds(&self, cx: &CallContext) -> Result<(), CallError> {
+        let accepted = match cx.principal.get() {
+            None => self.config.optional,
+            Some(principal) => self.accepts(principal),
+        };
+        if accepted {
+            return Ok(());
+        }
+        let detail = "who makes the call is not accepted any more";
+        Err(CallError::new(FailureKind::Unauthenticated, detail))
+    }
+
     fn shape<'a>(&'a self, reply: &'a mut Reply, cx: &'a Rc<CallContext>) -> Shape<'a> {
         // A browser that offered `bearer` and its token must be told that one of them was taken; never the token.
         if cx.token_was_subprotocol.get()
@@ -148,6 +160,18 @@ impl Authenticate {
             config,
             issuers,
             api_keys,
+        }
+    }
+
+    /// Whether it would take a proof of this kind from this source still.
+    fn accepts(&self, principal: &Principal) -> bool {
+        match principal.kind {
+            PrincipalKind::Jwt => self
+                .issuers
+                .iter()
+                .any(|issuer| *issuer.config.issuer == *principal.issuer),
+            PrincipalKind::ApiKey => self.api_keys.has(&principal.subject),
+            _ => false,
         }
     }
 

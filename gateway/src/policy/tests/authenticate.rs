@@ -10,9 +10,9 @@ use super::super::testing::{Answer, Sites, http, upgrade};
 use crate::authentication::api_keys;
 use crate::authentication::testing::{KeyServer, SigningKey};
 
-const COUNT: &str = "/causeway.demo.v1.Chat/Count";
+pub(super) const COUNT: &str = "/causeway.demo.v1.Chat/Count";
 
-fn claims() -> Value {
+pub(super) fn claims() -> Value {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     json!({
         "iss": "https://idp.example", "aud": "orders", "sub": "alice", "exp": now.as_secs() + 600,
@@ -20,7 +20,7 @@ fn claims() -> Value {
     })
 }
 
-fn issuer(keys: &str) -> String {
+pub(super) fn issuer(keys: &str) -> String {
     format!(
         "
 [[issuers]]
@@ -33,7 +33,7 @@ algorithms = ['ES256']
     )
 }
 
-fn routes(authenticate: &str) -> String {
+pub(super) fn routes(authenticate: &str) -> String {
     ["grpc", "websocket", "http"]
         .map(|protocol| {
             format!(
@@ -50,7 +50,7 @@ to = 'demo-{protocol}@@'
 }
 
 /// The same call in every protocol: refused or not is what counts.
-fn everywhere(sites: &Sites, at: SocketAddr, lines: &[(&str, &str)]) -> [Answer; 3] {
+pub(super) fn everywhere(sites: &Sites, at: SocketAddr, lines: &[(&str, &str)]) -> [Answer; 3] {
     let text: String = lines
         .iter()
         .map(|(name, value)| format!("{name}: {value}\r\n"))
@@ -62,7 +62,7 @@ fn everywhere(sites: &Sites, at: SocketAddr, lines: &[(&str, &str)]) -> [Answer;
     ]
 }
 
-fn statuses(answers: &[Answer; 3]) -> (u16, u16, String) {
+pub(super) fn statuses(answers: &[Answer; 3]) -> (u16, u16, String) {
     let grpc = answers[2].header("grpc-status").unwrap_or_default();
     (answers[0].status, answers[1].status, grpc)
 }
