@@ -248,6 +248,25 @@ impl CallContext {
         self.timer.arm(Duration::ZERO);
     }
 
+    /// The context of a call that this one carries: one of many on a socket. It is for the same caller, which has to prove
+    /// itself again, and told as a call of its own. The head is given back as it is to be served.
+    pub fn carried(&self, mut head: CallHead, left: Option<Duration>, trace: Option<&str>) -> (CallHead, Rc<Self>) {
+        let record = self.worker.observer.begin_within(&mut head, trace, self.version);
+        let arrival = Arrival {
+            head: &head,
+            caller: self.caller.clone(),
+            version: self.version,
+            request_id: self.request_id.clone(),
+            started: Instant::now(),
+            left,
+            attempts: MAX_ATTEMPTS,
+            visited: self.visited.clone(),
+            record,
+        };
+        let context = Self::new(&self.worker, self.worker.world(), arrival);
+        (head, context)
+    }
+
     /// Time left until the client's deadline, if it has one; zero when it has passed.
     pub fn left(&self) -> Option<Duration> {
         self.deadline

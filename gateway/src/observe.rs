@@ -107,6 +107,16 @@ impl Observer {
         record
     }
 
+    /// Begins the record of one of the calls that another call carries. `trace` is the `traceparent` that its client gave it.
+    pub fn begin_within(&self, head: &mut CallHead, trace: Option<&str>, version: Version) -> Record {
+        let parent = trace
+            .filter(|_| self.trust_clients)
+            .and_then(|trace| TraceContext::parse(trace.as_bytes()));
+        let record = self.record(head, parent.as_ref(), version);
+        head.fields.remove(name::TRACEPARENT);
+        record
+    }
+
     fn extract(&self, fields: &Fields) -> Option<TraceContext> {
         if !fields.has(name::TRACEPARENT) {
             return None;

@@ -96,6 +96,10 @@ async fn answer(mut call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError
     if let Some(reply) = policy::admit(&mut call, &way, cx).await? {
         return Ok(*reply);
     }
+    if translate::mux::is_asked(&call.head) && matches!(way, Way::Service(_)) {
+        // The socket is ours; each call on it takes this path by itself.
+        return Ok(translate::mux::open(call, cx));
+    }
     edge::send(&mut call.head, cx);
     match way {
         Way::Fixed(reply) => Ok(*reply),

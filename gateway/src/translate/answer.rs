@@ -57,6 +57,17 @@ impl Answer {
         matches!(self, Self::WebSocket { .. })
     }
 
+    /// Whether the client sends its metadata on the socket.
+    pub fn has_head_on_socket(&self) -> bool {
+        matches!(
+            self,
+            Self::WebSocket {
+                protocol: Some(websocket::GRPC),
+                ..
+            }
+        )
+    }
+
     /// Whether the reply is one message, as far as anybody knows.
     pub fn wants_one(&self, shape: Option<Shape>) -> bool {
         match (self, shape) {
@@ -206,7 +217,7 @@ fn whole(head: ReplyHead, body: Body, rest: Pump) -> Reply {
 }
 
 /// The next step of the reply, while the request goes on.
-async fn step(down: &mut Messages, rest: &mut Pump) -> Result<Next, CallError> {
+pub(super) async fn step(down: &mut Messages, rest: &mut Pump) -> Result<Next, CallError> {
     std::future::poll_fn(|cx| {
         if !rest.is_done() {
             match rest.poll(cx) {

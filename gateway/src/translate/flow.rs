@@ -20,7 +20,7 @@ use crate::error::CallError;
 use crate::payload::{Broken, Chunk};
 
 /// Messages are put together up to this size while more of them are there.
-const PIECE: usize = 16 * 1024;
+pub(super) const PIECE: usize = 16 * 1024;
 
 /// A WebSocket's two directions are one object.
 pub type Socket = Rc<RefCell<websocket::Socket>>;

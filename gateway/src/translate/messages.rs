@@ -2,18 +2,19 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use causeway_protocols::framing::Decoder;
 use causeway_protocols::message::{Event, Message, Outcome};
 use causeway_protocols::status::Status;
-use causeway_protocols::{Code, End};
+use causeway_protocols::{Code, End, Fields};
 
 use super::content::Content;
 use super::fault::Fault;
 use super::grpc;
-use crate::payload::{Body, Chunk};
+use super::mux::Inbox;
+use crate::payload::{Body, Chunk, Pump};
 
 /// Whose messages they are, and so whose fault a bad one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +72,8 @@ enum Source {
         /// The carrier's end, once it has come.
         end: Option<End>,
     },
+    /// What a multiplexed socket has brought for one call.
+    Queue(Rc<Inbox>),
     /// One message that is known already; nothing of the body is read.
     One(Option<Message>),
     Later(Later),
@@ -84,6 +87,8 @@ pub struct Messages {
     ending: Ending,
     /// Looked at before, and to be given again.
     put_back: Option<Next>,
+    /// The request, where nobody else moves it: that of a call that was opened after its client had been let in.
+    rest: Option<Pump>,
     over: bool,
     /// The first message is the last: a reply over something that does not end by itself.
     only_one: bool,
@@ -108,6 +113,7 @@ impl Messages {
             content: Content::AsIs,
             ending: Ending::Well,
             put_back: None,
+            rest: None,
             over: false,
             only_one: false,
             count: 0,
@@ -134,6 +140,11 @@ impl Messages {
     /// A single message, before the end.
     pub fn one(side: Side, message: Message) -> Self {
         Self::new(side, Source::One(Some(message)))
+    }
+
+    /// The messages of a call on a multiplexed socket.
+    pub fn queued(inbox: Rc<Inbox>) -> Self {
+        Self::new(Side::Client, Source::Queue(inbox))
     }
 
     /// Messages that are not there yet. Their content is that of what comes.
@@ -184,6 +195,7 @@ impl Messages {
             self.over = !matches!(next, Next::Message(_));
             return Poll::Ready(Ok(next));
         }
+        self.move_rest(cx);
         if self.only_one && self.count > 0 && !self.over {
             self.ending = Ending::Well;
             return Poll::Ready(Ok(self.end(End::default())));
@@ -194,9 +206,16 @@ impl Messages {
                     Some(message) => Event::Message(message),
                     None => return Poll::Ready(Ok(self.end(End::default()))),
                 },
+                Source::Queue(inbox) => match ready!(inbox.poll_next(cx)) {
+                    Some(message) => Event::Message(message),
+                    None => return Poll::Ready(Ok(self.end(End::default()))),
+                },
                 Source::Later(later) => {
                     let messages = ready!(later.as_mut().poll(cx))?;
+                    let rest = self.rest.take();
                     *self = messages;
+                    self.rest = self.rest.take().or(rest);
+                    self.move_rest(cx);
                     continue;
                 }
                 Source::Decoded { body, decoder, end } => match decoder.next() {
@@ -251,19 +270,48 @@ impl Messages {
         self.over
     }
 
-    /// Takes in what has arrived while nobody wants it yet; see [`Body::absorb`].
-    pub fn absorb(&mut self, cx: &mut Context<'_>) {
-        if let Source::Decoded { body, .. } = &mut self.source {
-            body.absorb(cx);
+    /// Moves the request with its reply. What goes wrong with it is in the link already, or told by the reply.
+    pub fn pumping(mut self, rest: Pump) -> Self {
+        self.rest = Some(rest);
+        self
+    }
+
+    fn move_rest(&mut self, cx: &mut Context<'_>) {
+        if let Some(rest) = &mut self.rest
+            && rest.poll(cx).is_ready()
+        {
+            self.rest = None;
         }
     }
 
-    /// The body, where messages are taken by somebody else from here on. What the decoder holds is lost.
-    pub fn into_body(self) -> Body {
-        match self.source {
-            Source::Decoded { body, .. } => body,
-            Source::One(message) => message.map_or(Body::Empty, |message| Body::Bytes(message.data)),
-            Source::Later(_) => Body::Bytes(Bytes::new()),
+    /// The head that a client of `grpc-websockets` sends on its socket, before its first message.
+    ///
+    /// # Errors
+    /// As [`poll_next`](Self::poll_next).
+    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fields, Fault>> {
+        let next = self.poll_next(cx);
+        if let Poll::Ready(next) = next {
+            self.put_back(next?);
+        }
+        match &self.source {
+            Source::Decoded { decoder, .. } => match &**decoder {
+                Decoder::WebSocket(decoder) => match decoder.head() {
+                    Some(head) => Poll::Ready(Ok(head.clone())),
+                    // The client has closed before it said anything.
+                    None if self.put_back.is_some() => Poll::Ready(Ok(Fields::new())),
+                    None => Poll::Pending,
+                },
+                _ => Poll::Ready(Ok(Fields::new())),
+            },
+            _ => Poll::Ready(Ok(Fields::new())),
+        }
+    }
+
+    /// Takes in what has arrived while nobody wants it yet; see [`Body::absorb`]. The request goes on meanwhile.
+    pub fn absorb(&mut self, cx: &mut Context<'_>) {
+        self.move_rest(cx);
+        if let Source::Decoded { body, .. } = &mut self.source {
+            body.absorb(cx);
         }
     }
 }

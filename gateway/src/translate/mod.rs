@@ -21,6 +21,7 @@ pub mod grpc;
 pub mod http;
 pub mod link;
 pub mod messages;
+pub mod mux;
 pub mod rest;
 pub mod web;
 pub mod websocket;
@@ -37,10 +38,11 @@ use causeway_protocols::framing::{self, Limits};
 use causeway_protocols::message::Outcome;
 use causeway_protocols::status::Status;
 use causeway_protocols::transcode::{Schema, Shape};
-use causeway_protocols::{CallHead, Code, FailureKind, Fields, Protocol, name};
+use causeway_protocols::{Authority, CallHead, Code, FailureKind, Fields, Protocol, name};
 
 use self::answer::{Answer, Answering};
 use self::content::{Called, Content, Form};
+use self::fault::Fault;
 use self::flow::{DownFlow, UpFlow};
 pub use self::link::Link;
 use self::messages::Messages;
@@ -48,7 +50,7 @@ pub use self::web::{Dialect, refuse};
 use crate::call::Reply;
 use crate::context::CallContext;
 use crate::error::CallError;
-use crate::payload::{Body, Broken, Chunk};
+use crate::payload::{Body, Broken, Chunk, Pump};
 use crate::service::Service;
 use crate::service::endpoint::Endpoint;
 
@@ -59,11 +61,17 @@ pub enum Flow {
     Up(Box<UpFlow>),
     /// Towards the client.
     Down(Box<DownFlow>),
+    /// Towards a client that has many calls on one socket.
+    Mux(Box<mux::MuxFlow>),
 }
 
 impl Flow {
     fn up(flow: UpFlow) -> Body {
         Body::Translated(Self::Up(Box::new(flow)))
+    }
+
+    fn mux(flow: mux::MuxFlow) -> Body {
+        Body::Translated(Self::Mux(Box::new(flow)))
     }
 
     fn down(flow: DownFlow) -> Body {
@@ -78,13 +86,14 @@ impl Flow {
         match self {
             Self::Up(flow) => flow.poll_chunk(cx),
             Self::Down(flow) => flow.poll_chunk(cx),
+            Self::Mux(flow) => flow.poll_chunk(cx),
         }
     }
 
     /// Takes in what has arrived while nobody wants it yet; see [`Body::absorb`].
     pub fn absorb(&mut self, cx: &mut Context<'_>) {
         match self {
-            Self::Up(_) => {}
+            Self::Up(_) | Self::Mux(_) => {}
             Self::Down(flow) => flow.absorb(cx),
         }
     }
@@ -253,6 +262,24 @@ impl Translation<'_> {
         let limits = self.limits;
         let host = self.service.host();
         let shape = called.method().map(|method| method.shape());
+        if answer.has_head_on_socket() {
+            // Its metadata comes on the socket, so it is let in before the backend is called at all.
+            let asked = Asked {
+                call: CallHead {
+                    fields: self.call.fields.clone(),
+                    ..head
+                },
+                host: host.cloned(),
+                endpoint: Rc::clone(self.endpoint),
+                cx: Rc::clone(self.cx),
+            };
+            let later = asked.after_head(Rc::clone(&up), body, down, limits);
+            let down = Messages::later(messages::Side::Backend, Box::pin(later));
+            return self
+                .answering(&answer, up, shape, None)
+                .reply(answer, down, Pump::done(), Fields::new())
+                .await;
+        }
         if answer.is_at_open() {
             // A WebSocket client has to be let in before a backend may speak that waits for its first message.
             let (rest, later) = crate::http2::client::open(self.endpoint, &head, host, body, self.cx).await?;
@@ -355,5 +382,41 @@ impl Translation<'_> {
             link: Rc::clone(&self.link),
             cx: Rc::clone(self.cx),
         }
+    }
+}
+
+/// A call that is made when its client has sent its head on the socket.
+struct Asked {
+    /// To the backend, with the fields of the handshake.
+    call: CallHead,
+    host: Option<Authority>,
+    endpoint: Rc<Endpoint>,
+    cx: Rc<CallContext>,
+}
+
+impl Asked {
+    async fn after_head(
+        self,
+        up: Rc<RefCell<Messages>>,
+        body: Body,
+        down: Content,
+        limits: Limits,
+    ) -> Result<Messages, Fault> {
+        let stated = std::future::poll_fn(|cx| up.borrow_mut().poll_head(cx)).await?;
+        let mut fields = metadata::to_grpc(&self.call.fields);
+        for field in &metadata::to_grpc(&stated) {
+            // It was a field before, so it can be one again.
+            fields.push(field.name.as_str().as_bytes(), field.value).ok();
+        }
+        crate::edge::strip_request(&mut fields);
+        fields.set(name::CONTENT_TYPE, b"application/grpc").ok();
+        let call = CallHead { fields, ..self.call };
+        let opened = crate::http2::client::open(&self.endpoint, &call, self.host.as_ref(), body, &self.cx);
+        let (rest, later) = opened.await?;
+        let later = async move {
+            let (head, body) = later.await?;
+            Ok(grpc::replies(&head, body, limits)?.with(down))
+        };
+        Ok(Messages::later(messages::Side::Backend, Box::pin(later)).pumping(rest))
     }
 }

@@ -11,6 +11,7 @@
 
 mod backends;
 mod clients;
+mod mux;
 mod place;
 
 use serde_json::{Value, json};

@@ -82,6 +82,11 @@ impl Session {
         }
     }
 
+    /// Whether a call is open.
+    pub fn is_open(&self, id: &CallId) -> bool {
+        self.calls.contains_key(id)
+    }
+
     /// Calls that are open.
     pub fn open_calls(&self) -> usize {
         self.calls.len()
