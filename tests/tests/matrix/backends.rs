@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
@@ -24,16 +25,16 @@ pub(crate) async fn start() -> (Backends, SocketAddr, SocketAddr) {
         .unwrap();
     let (http, http_at) = listen().await;
     let (websocket, websocket_at) = listen().await;
-    tokio::spawn(async move {
+    Handle::current().spawn(async move {
         while let Ok((stream, _)) = http.accept().await {
             let served =
                 hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(rest));
-            tokio::spawn(async move { served.await.ok() });
+            Handle::current().spawn(async move { served.await.ok() });
         }
     });
-    tokio::spawn(async move {
+    Handle::current().spawn(async move {
         while let Ok((stream, _)) = websocket.accept().await {
-            tokio::spawn(converse(stream));
+            Handle::current().spawn(converse(stream));
         }
     });
     (grpc, http_at, websocket_at)
@@ -159,7 +160,7 @@ fn full(text: String) -> UnsyncBoxBody<Bytes, hyper::Error> {
 async fn converse(stream: TcpStream) {
     let mut target = String::new();
     #[expect(clippy::result_large_err, reason = "tungstenite's callback has this type")]
-    let look = |request: &http::Request<()>, response| {
+    let look = |request: &Request<()>, response| {
         target = request.uri().to_string();
         Ok(response)
     };

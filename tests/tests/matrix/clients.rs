@@ -10,6 +10,7 @@ use h2::client::SendRequest;
 use http::{HeaderMap, Method, Request};
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -78,7 +79,7 @@ pub(crate) async fn call(place: &Place, client: Protocol, backend: Protocol, ask
 async fn http2(place: &Place) -> SendRequest<Bytes> {
     let stream = TcpStream::connect(place.address).await.unwrap();
     let (sender, connection) = h2::client::handshake(stream).await.unwrap();
-    tokio::spawn(async move { connection.await.ok() });
+    Handle::current().spawn(async move { connection.await.ok() });
     sender.ready().await.unwrap()
 }
 
