@@ -181,7 +181,7 @@ impl Observer {
         };
         self.shared
             .unrouted
-            .observe(Protocol::Http, call.outcome(), "", call.status, call.duration);
+            .observe(Protocol::Http, call.outcome(), "", call.status, call.duration, None);
         self.access.write(&call);
     }
 
@@ -264,7 +264,9 @@ impl Observer {
             (_, None) => None,
         };
         let metrics = metrics.unwrap_or(&self.shared.unrouted);
-        metrics.observe(cx.protocol, call.outcome(), call.method, call.status, duration);
+        let wanted = self.shared.tracer.wants(&record.context);
+        let trace = wanted.then(|| record.context.trace_id_hex());
+        metrics.observe(cx.protocol, call.outcome(), call.method, call.status, duration, trace);
         if let Some((kind, _)) = &record.failure {
             self.shared.metrics.failure(*kind);
         }

@@ -11,9 +11,10 @@
 //!   `causeway_metrics_series_refused_total`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 mod cells;
+mod exemplar;
 mod gateway;
 mod registry;
 mod render;
@@ -22,6 +23,7 @@ mod tests;
 
 use cells::Cells;
 pub use cells::Shard;
+use exemplar::{Exemplar, Exemplars};
 pub(crate) use gateway::METHODS;
 pub use gateway::{GatewayMetrics, Outcome, RouteMetrics};
 pub use registry::{Family, GRACE, Registry};
@@ -74,6 +76,8 @@ pub struct Series {
     bounds: &'static [u64],
     /// A [`Gauge`]'s value: set from any thread, so it is not in a shard.
     value: std::sync::atomic::AtomicU64,
+    /// A [`Histogram`]'s.
+    exemplars: Exemplars,
 }
 
 impl Drop for Series {
@@ -184,10 +188,25 @@ impl Histogram {
 
     /// Counts a value in the unit of the histogram's [`Scale`].
     pub fn observe_raw(&self, value: u64) {
+        self.add(value);
+    }
+
+    /// As [`observe`](Self::observe), of a call whose trace is kept: its id becomes the exemplar of its bucket.
+    pub fn observe_traced(&self, duration: Duration, trace: [u8; 32]) {
+        let value = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = self.add(value);
+        let at = SystemTime::now();
+        let exemplar = Exemplar { trace, value, at };
+        self.0.exemplars.keep(bucket, self.0.bounds.len() + 1, exemplar);
+    }
+
+    /// Counts a value, and says in which bucket.
+    fn add(&self, value: u64) -> usize {
         let series = &*self.0;
         let bucket = series.bounds.partition_point(|bound| *bound < value);
         series.cells.add(series.first + bucket as u32, 1);
         series.cells.add(series.first + series.bounds.len() as u32 + 1, value);
+        bucket
     }
 
     /// How many observations there were.

@@ -296,8 +296,17 @@ pub struct RouteMetrics {
 type ByStatus = Box<[OnceLock<Histogram>; STATUSES.len() + CLASSES.len()]>;
 
 impl RouteMetrics {
-    /// Counts a call that has ended. Takes a lock only for the first call with a method and a status.
-    pub fn observe(&self, protocol: Protocol, outcome: Outcome, method: &str, status: u16, duration: Duration) {
+    /// Counts a call that has ended, whose trace is kept if there is one. Waits for a lock only for the first call with a
+    /// method and a status.
+    pub fn observe(
+        &self,
+        protocol: Protocol,
+        outcome: Outcome,
+        method: &str,
+        status: u16,
+        duration: Duration,
+        trace: Option<[u8; 32]>,
+    ) {
         let row = match protocol {
             Protocol::Grpc => 0,
             Protocol::Http => 1,
@@ -311,15 +320,17 @@ impl RouteMetrics {
             Ok(place) => place,
             Err(_) => STATUSES.len() + usize::from(status / 100).min(CLASSES.len() - 1),
         };
-        by_status[place]
-            .get_or_init(|| {
-                let method = column.map_or("_OTHER", |column| METHODS[column]);
-                let status = STATUSES
-                    .get(place)
-                    .map_or_else(|| CLASSES[place - STATUSES.len()], |(_, text)| text);
-                self.family.with(&[method, &self.pattern, status])
-            })
-            .observe(duration);
+        let durations = by_status[place].get_or_init(|| {
+            let method = column.map_or("_OTHER", |column| METHODS[column]);
+            let status = STATUSES
+                .get(place)
+                .map_or_else(|| CLASSES[place - STATUSES.len()], |(_, text)| text);
+            self.family.with(&[method, &self.pattern, status])
+        });
+        match trace {
+            Some(trace) => durations.observe_traced(duration, trace),
+            None => durations.observe(duration),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::cells::{Cells, Shard};
+use super::exemplar::Exemplars;
 use super::private::FromSeries;
 use super::render::{self, Format};
 use super::{Counter, Gauge, Histogram, Level, Metric, Scale, Series};
@@ -241,6 +242,7 @@ impl<M: Metric> Family<M> {
             length,
             bounds,
             value: AtomicU64::new(0),
+            exemplars: Exemplars::default(),
         });
         all.insert(
             key,
@@ -265,6 +267,7 @@ impl<M: Metric> Family<M> {
                     length: 0,
                     bounds: &[],
                     value: AtomicU64::new(0),
+                    exemplars: Exemplars::default(),
                 })
             }
         }
@@ -299,6 +302,7 @@ fn series(cells: &Arc<Cells>, length: usize, bounds: &'static [u64]) -> Series {
         length,
         bounds,
         value: AtomicU64::new(0),
+        exemplars: Exemplars::default(),
     }
 }
 

@@ -118,11 +118,16 @@ pub(super) fn family(text: &mut String, format: Format, family: &FamilyState, sa
             Kind::Histogram => {
                 let mut count = 0u64;
                 let bounds = series.bounds.iter().map(|bound| *bound as f64 * family.scale.unit);
-                for (bound, bucket) in bounds.chain([f64::INFINITY]).zip(series.buckets()) {
+                for (at, (bound, bucket)) in bounds.chain([f64::INFINITY]).zip(series.buckets()).enumerate() {
                     count += bucket;
                     let _ = write!(text, "{name}_bucket");
                     labels(text, Some(bound));
-                    let _ = writeln!(text, "{count}");
+                    let _ = write!(text, "{count}");
+                    if format == Format::OpenMetrics {
+                        let value = |text: &mut String, value: u64| float(text, value as f64 * family.scale.unit);
+                        series.exemplars.write(text, at, value);
+                    }
+                    text.push('\n');
                 }
                 let _ = write!(text, "{name}_sum");
                 labels(text, None);

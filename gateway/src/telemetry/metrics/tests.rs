@@ -241,8 +241,8 @@ fn a_route_has_bounded_labels_whatever_clients_and_backends_say() {
     let route = metrics.route("orders", "/v1/orders/{rest*}");
     let tick = Duration::from_millis(3);
     for status in 0..1200 {
-        route.observe(Protocol::Http, Outcome::Ok, "GET", status, tick);
-        route.observe(Protocol::Http, Outcome::Failed, &format!("M{status}"), 503, tick);
+        route.observe(Protocol::Http, Outcome::Ok, "GET", status, tick, None);
+        route.observe(Protocol::Http, Outcome::Failed, &format!("M{status}"), 503, tick, None);
     }
     metrics.failure(FailureKind::Tunnel);
     let samples = scrape(&registry);
@@ -280,7 +280,7 @@ fn the_tables_of_labels_are_sorted_and_say_what_they_stand_for() {
     for (place, protocol) in Protocol::ALL.into_iter().enumerate() {
         let registry = Registry::new(0);
         let route = GatewayMetrics::new(&registry).route("r", "/");
-        route.observe(protocol, Outcome::Ok, "GET", 200, Duration::ZERO);
+        route.observe(protocol, Outcome::Ok, "GET", 200, Duration::ZERO, None);
         let ok = [("route", "r"), ("protocol", protocol.label()), ("outcome", "ok")];
         assert_eq!(scrape(&registry)[&key("causeway_calls_total", &ok)], 1.0, "row {place}");
     }
@@ -304,4 +304,31 @@ proptest! {
             prop_assert_eq!(samples.get(&key("calls_total", &[("route", &value), ("peer", "x")])), Some(&1.0));
         }
     }
+}
+
+#[test]
+fn a_sampled_call_is_the_exemplar_of_its_bucket_for_those_who_ask_for_openmetrics() {
+    let registry = Registry::new(1);
+    let route = GatewayMetrics::new(&registry).route("orders", "/orders");
+    let observe = |millis, trace| {
+        let duration = Duration::from_millis(millis);
+        route.observe(Protocol::Http, Outcome::Ok, "GET", 200, duration, trace);
+    };
+    observe(20, Some([b'a'; 32]));
+    observe(20, Some([b'b'; 32]));
+    observe(20, None);
+    let text = registry.render(Format::OpenMetrics, Instant::now());
+    let lines: Vec<_> = text.lines().filter(|line| line.contains(" # {")).collect();
+    let [line] = lines[..] else { panic!("{lines:?}") };
+    let (sample, exemplar) = line.split_once(" # ").unwrap();
+    assert!(
+        sample.starts_with("http_server_request_duration_seconds_bucket{") && sample.ends_with(" 3"),
+        "{line}"
+    );
+    let wanted = format!("{{trace_id=\"{}\"}} 0.02 ", "b".repeat(32));
+    assert!(exemplar.starts_with(&wanted), "{line}");
+    let at: f64 = exemplar[wanted.len()..].parse().unwrap();
+    assert!(at > 1.7e9, "{line}");
+    let plain = registry.render(Format::Prometheus, Instant::now());
+    assert!(!plain.contains("trace_id"), "the old format has none");
 }
