@@ -7,6 +7,7 @@ mod edge;
 mod federation;
 mod limits;
 mod listeners;
+mod redis;
 mod resilience;
 mod retry;
 mod routes;
@@ -27,6 +28,7 @@ pub use edge::*;
 pub use federation::*;
 pub use limits::*;
 pub use listeners::*;
+pub use redis::*;
 pub use resilience::*;
 pub use retry::*;
 pub use routes::*;
@@ -71,6 +73,8 @@ pub struct Config {
     pub drain: Drain,
     /// How names are resolved.
     pub dns: Dns,
+    /// Where the gateways of the site count together; none: each by itself.
+    pub redis: Option<Redis>,
     /// What must survive a restart is kept in this directory; none: in memory only.
     pub state_dir: Option<PathBuf>,
     /// The memory of kept replies.

@@ -15,6 +15,7 @@ mod limits;
 mod listeners;
 mod matching;
 pub(crate) mod policies;
+mod redis;
 mod retry;
 mod routes;
 mod services;
@@ -41,6 +42,7 @@ use edge::EdgeFile;
 use issuers::IssuerFile;
 use limits::{DnsFile, DrainFile, LimitsFile, TimeoutsFile};
 use listeners::ListenerFile;
+use redis::RedisFile;
 use routes::RouteFile;
 use services::ServiceFile;
 use site::{FederationFile, IdentityFile, PeerFile, SiteFile};
@@ -90,6 +92,8 @@ pub(crate) struct ConfigFile {
     drain: Option<DrainFile>,
     /// How names are resolved.
     dns: Option<DnsFile>,
+    /// Counters that the gateways of the site share, in Redis or Valkey.
+    redis: Option<RedisFile>,
     /// A directory for what must survive a restart, such as quotas; one gateway each. Default: none, memory only.
     state_dir: Option<value::PathText>,
     /// The memory of kept replies.
@@ -222,6 +226,8 @@ pub(crate) fn parse(mut tree: Map<String, Value>, problems: &mut Problems) -> Op
     let timeouts = timeouts.and_then(|timeouts| timeouts.parse(&at("timeouts"), problems));
     let drain = drain.and_then(|drain| drain.parse(&at("drain"), problems));
     let dns = dns.and_then(|dns| dns.parse(&at("dns"), problems));
+    let redis: Option<RedisFile> = read::section(&mut tree, "redis", problems);
+    let redis = value::optional(redis, |redis| redis.parse(&at("redis"), problems));
     let state_dir: Option<value::PathText> = read::section(&mut tree, "state_dir", problems);
     let state_dir = value::optional(state_dir, |path| {
         path.parse(&at("state_dir"), value::Kind::Directory, problems)
@@ -249,6 +255,7 @@ pub(crate) fn parse(mut tree: Map<String, Value>, problems: &mut Problems) -> Op
         timeouts: timeouts?,
         drain: drain?,
         dns: dns?,
+        redis: redis?,
         state_dir: state_dir?,
         cache: cache?,
         workers: workers?,

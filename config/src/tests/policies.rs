@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{LimitKey, OnExcess, Period, QuotaAmount};
+use crate::{LimitKey, OnError, OnExcess, Period, QuotaAmount};
 
 /// A route with these lines in it.
 fn route(lines: &str) -> String {
@@ -123,6 +123,38 @@ fn a_message_limit_limits_something() {
         let told = told(&route(&format!("[routes.message_limit]\n{lines}")));
         assert!(told.starts_with("configuration has 1 problem\n"), "{lines}: {told}");
         assert!(told.contains(wanted), "{lines}: {told}");
+    }
+}
+
+#[test]
+fn shared_counters_have_a_url_that_nobody_sees() {
+    let text = format!("{LEAST}[redis]\nurl = 'redis://me:hush@host:6379/1'\n");
+    let config = crate::load_str("c.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(!format!("{config:?}").contains("hush"));
+    let redis = config.redis.unwrap();
+    assert_eq!(
+        (redis.timeout, redis.on_error, redis.connections),
+        (Duration::from_millis(50), OnError::Local, 2)
+    );
+    for (lines, wanted) in [
+        ("", "redis.url: is missing"),
+        (
+            "url = 'http://me:hush@host'",
+            "redis.url: is not the URL of a Redis server",
+        ),
+        ("url = 'rediss://me:hush@host'", "hint: TLS to Redis is not supported"),
+        (
+            "url = 'redis://host'\non_error = 'panic'",
+            "redis.on_error: must be one of `allow`, `local`, `refuse`",
+        ),
+        (
+            "url = 'redis://host'\ntimeout = '1m'",
+            "redis.timeout: must be between 1ms and 10s",
+        ),
+    ] {
+        let told = told(&format!("[redis]\n{lines}\n"));
+        assert!(told.starts_with("configuration has 1 problem\n"), "{lines}: {told}");
+        assert!(told.contains(wanted) && !told.contains("hush"), "{lines}: {told}");
     }
 }
 

@@ -108,6 +108,24 @@ impl Bucket {
         (after, taken)
     }
 
+    /// What spending so much is worth in time.
+    pub fn worth(&self, spent: u64) -> Duration {
+        span(self.cost(spent))
+    }
+
+    /// What a counter elsewhere has said of a call of this cost: with the debt that it left, or found, and the wait.
+    pub fn told(&self, granted: bool, debt: Duration, wait: Duration, cost: u64) -> Taken {
+        let left = self.left(ticks(debt));
+        if granted {
+            return Taken::Granted { left, full: debt };
+        }
+        Taken::Refused {
+            after: (cost <= self.burst).then_some(wait),
+            left,
+            full: debt,
+        }
+    }
+
     /// When the bucket is full again after this cost, which has come whether there was room or not, and how long to wait
     /// until there is.
     pub fn owe(&self, full_at: Ticks, now: Ticks, cost: Ticks) -> (Ticks, Option<Duration>) {

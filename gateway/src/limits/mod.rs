@@ -10,6 +10,7 @@ pub mod key;
 pub mod period;
 pub mod prefixes;
 pub mod quotas;
+pub mod shared;
 pub mod spent;
 pub mod store;
 

@@ -51,6 +51,7 @@ use crate::call::{Call, Reply};
 use crate::context::{CallContext, Caller};
 use crate::dispatch::Way;
 use crate::error::CallError;
+use crate::limits::shared::Shared;
 use crate::snapshot::Kept;
 use crate::telemetry::metrics::Counter;
 use crate::worker::World;
@@ -123,6 +124,15 @@ pub struct Policies {
     order: Vec<Step>,
     /// Whether any of them needs the request to shape its reply.
     keeps_request: bool,
+}
+
+/// Where limits count.
+#[derive(Clone, Copy, Debug)]
+struct Counted<'a> {
+    /// In this gateway.
+    here: &'a State,
+    /// With the other gateways of the site.
+    shared: Option<&'a Arc<Shared>>,
 }
 
 /// What is done with a refusal.
@@ -202,6 +212,10 @@ impl Policies {
             order.push(Step { policy, mode, refused });
         };
         let configured = &route.policies;
+        let counted = Counted {
+            here: kept.policies,
+            shared: sources.shared.as_ref(),
+        };
         // It only shapes: here it has the last word, also on refusals.
         if let Some(headers) = &configured.security_headers {
             add(Arc::new(SecurityHeaders::new(headers)), Mode::Enforce);
@@ -225,12 +239,10 @@ impl Policies {
             add(Arc::new(policy), Mode::of(authorize.dry_run));
         }
         for rule in &configured.rate_limit {
-            let counters = &kept.policies.counters;
-            add(Arc::new(RateLimit::new(route, rule, counters)), Mode::of(rule.dry_run));
+            add(Arc::new(RateLimit::new(route, rule, &counted)), Mode::of(rule.dry_run));
         }
         for rule in &configured.quota {
-            let quotas = &kept.policies.quotas;
-            add(Arc::new(Quota::new(route, rule, quotas)), Mode::of(rule.dry_run));
+            add(Arc::new(Quota::new(route, rule, &counted)), Mode::of(rule.dry_run));
         }
         for rule in &configured.concurrency {
             add(

@@ -1,20 +1,22 @@
 //! How much may be used in a period of the clock: one counter for each key of a rule.
 
+use std::hash::Hasher as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use causeway_config as config;
-use causeway_config::{LimitKey, QuotaAmount};
+use causeway_config::{LimitKey, OnError, QuotaAmount};
 use causeway_protocols::{FailureKind, Protocol};
 use siphasher::sip128::SipHasher13;
 
-use super::{Admit, Policy, Shape};
+use super::{Admit, Counted, Policy, Shape};
 use crate::call::{Call, Reply};
 use crate::context::CallContext;
 use crate::error::CallError;
-use crate::limits::quotas::{QuotaRule, Quotas};
+use crate::limits::quotas::{QuotaRule, Spending};
+use crate::limits::shared::{self, Shared, SharedKey};
 use crate::limits::spent::Spent;
 use crate::limits::store::now;
 use crate::limits::{key, period};
@@ -26,22 +28,27 @@ use crate::payload::{Body, Broken};
 pub(super) struct Quota {
     config: config::Quota,
     rule: QuotaRule,
+    /// The counters of the site and the rule's name there, if it is counted there: calls only.
+    shared: Option<(Arc<Shared>, SharedKey)>,
     /// `RateLimit-Policy`, the same for every call.
     policy: String,
 }
 
 impl Quota {
     /// A rule of this route. It goes on with what was spent of the rule that had its name, if its period is the same.
-    pub(super) fn new(route: &config::Route, config: &config::Quota, quotas: &Arc<Quotas>) -> Self {
+    pub(super) fn new(route: &config::Route, config: &config::Quota, counters: &Counted<'_>) -> Self {
         let unit = match config.amount {
             QuotaAmount::Bytes(_) => "bytes",
             QuotaAmount::Requests(_) => "requests",
         };
-        let last = [&*config.name, config.per.label(), unit];
-        let rule = match config.key {
-            LimitKey::Site => quotas.rule(&["site", last[0], last[1], last[2]]),
-            _ => quotas.rule(&["route", &*route.name, last[0], last[1], last[2]]),
+        let per = config.per.label();
+        let name: &[&str] = match config.key {
+            LimitKey::Site => &["site", &config.name, per, unit],
+            _ => &["route", &route.name, &config.name, per, unit],
         };
+        let rule = counters.here.quotas.rule(name);
+        let shared = counters.shared.filter(|_| config.shared);
+        let shared = shared.map(|shared| (Arc::clone(shared), SharedKey::of(name)));
         let (name, seconds) = (&config.name, period::length(config.per));
         let policy = match config.amount {
             QuotaAmount::Bytes(most) => format!("\"{name}\";q={most};qu=\"content-bytes\";w={seconds}"),
@@ -50,8 +57,26 @@ impl Quota {
         Self {
             config: config.clone(),
             rule,
+            shared,
             policy,
         }
+    }
+
+    fn decide<'a>(&self, spending: Spending, most: u64, left: u64, cx: &CallContext) -> Admit<'a> {
+        let full = Duration::from_secs(left);
+        if self.config.fields {
+            let left = most.saturating_sub(spending.spent);
+            cx.spent.note(self.rule.id(), Spent { left, full });
+        }
+        if spending.granted {
+            return Admit::Pass;
+        }
+        let detail = format!(
+            "quota `{}` of this {} is spent",
+            self.config.name,
+            self.config.per.label()
+        );
+        Admit::refuse(CallError::new(FailureKind::QuotaExceeded, detail).after(full))
     }
 
     fn key(&self, call: &Call, cx: &CallContext) -> SipHasher13 {
@@ -80,34 +105,38 @@ impl Policy for Quota {
     }
 
     fn admit<'a>(&'a self, call: &'a mut Call, cx: &'a Rc<CallContext>) -> Admit<'a> {
-        let key = self.key(call, cx);
         let now = now();
         let ends = period::end(self.config.per, now);
+        if let (Some((shared, rule)), QuotaAmount::Requests(most)) = (&self.shared, self.config.amount) {
+            let mut key = rule.clone();
+            key.write_u64(ends);
+            key::feed(&mut key, &self.config.key, &call.head, cx);
+            return Admit::Later(Box::pin(async move {
+                let told = match (shared.spend(key, 1, most, ends).await, shared.on_error()) {
+                    (Some((granted, spent)), _) => Spending { spent, granted },
+                    (None, OnError::Local) => self.rule.spend(&self.key(call, cx), 1, most, now, ends),
+                    (None, OnError::Allow) => return Ok(None),
+                    (None, OnError::Refuse) => return Err(shared::is_away()),
+                };
+                match self.decide(told, most, ends - now, cx) {
+                    Admit::Refuse(error) => Err(*error),
+                    _ => Ok(None),
+                }
+            }));
+        }
+        let key = self.key(call, cx);
         let (most, spending) = match self.config.amount {
             QuotaAmount::Requests(most) => (most, self.rule.spend(&key, 1, most, now, ends)),
             // One byte must be left.
             QuotaAmount::Bytes(most) => (most, self.rule.spend(&key, 0, most - 1, now, ends)),
         };
-        let full = Duration::from_secs(ends - now);
-        if self.config.fields {
-            let left = most.saturating_sub(spending.spent);
-            cx.spent.note(self.rule.id(), Spent { left, full });
-        }
         if let QuotaAmount::Bytes(most) = self.config.amount
             && (spending.granted || self.config.dry_run)
         {
             self.meter(&mut call.body, key, most, cx);
             cx.spent.meter(self.rule.id(), key);
         }
-        if spending.granted {
-            return Admit::Pass;
-        }
-        let detail = format!(
-            "quota `{}` of this {} is spent",
-            self.config.name,
-            self.config.per.label()
-        );
-        Admit::refuse(CallError::new(FailureKind::QuotaExceeded, detail).after(full))
+        self.decide(spending, most, ends - now, cx)
     }
 
     fn shape<'a>(&'a self, reply: &'a mut Reply, cx: &'a Rc<CallContext>) -> Shape<'a> {

@@ -11,6 +11,7 @@ use crate::authentication::jwks::{self, Jwks};
 use crate::authentication::keys::{KeySet, KeysError};
 use crate::authentication::sha256;
 use crate::fetch::{Fetcher, Pool};
+use crate::limits::shared::Shared;
 use crate::snapshot::{BuildError, Kept, client_tls, file_problem};
 
 /// What the policies of the routes are built from.
@@ -19,6 +20,8 @@ pub struct Sources {
     issuers: HashMap<config::Name, Arc<Issuer>>,
     /// Clients that this gateway knows by itself.
     pub consumers: Vec<config::Consumer>,
+    /// Counters that the gateways of the site share.
+    pub shared: Option<Arc<Shared>>,
 }
 
 impl Sources {
@@ -34,6 +37,10 @@ impl Sources {
         Self {
             issuers,
             consumers: config.consumers.clone(),
+            shared: config
+                .redis
+                .as_ref()
+                .and_then(|redis| shared(redis, config, kept, problems)),
         }
     }
 
@@ -43,6 +50,32 @@ impl Sources {
             .iter()
             .filter_map(|name| self.issuers.get(name).cloned())
             .collect()
+    }
+}
+
+/// The same as before where nothing has changed, with what it has learned of its server.
+fn shared(
+    redis: &config::Redis,
+    config: &Config,
+    kept: Kept<'_>,
+    problems: &mut Vec<BuildError>,
+) -> Option<Arc<Shared>> {
+    let site = &config.site.name;
+    if let Some(known) = kept.policies.shared.find(|known| known.is_of(redis, site)) {
+        return Some(known);
+    }
+    match Shared::start(redis, site, kept.metrics, &kept.policies.handle) {
+        Ok(shared) => {
+            kept.policies.shared.add(&shared);
+            Some(shared)
+        }
+        Err(error) => {
+            problems.push(BuildError::Definition {
+                of: "redis".to_owned(),
+                why: format!("`url` {}", error.category()),
+            });
+            None
+        }
     }
 }
 

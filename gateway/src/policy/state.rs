@@ -12,6 +12,7 @@ use crate::cache;
 use crate::limits::Counters;
 use crate::limits::holds::Holds;
 use crate::limits::quotas::Quotas;
+use crate::limits::shared::Shared;
 use crate::limits::store::{Store, StoreError};
 
 /// What policies keep.
@@ -29,6 +30,8 @@ pub struct State {
     pub quotas: Arc<Quotas>,
     /// Where that is written down, if anywhere.
     pub store: Option<Arc<Mutex<Store>>>,
+    /// Counters that the gateways of the site share.
+    pub shared: Registry<Shared>,
     /// Fetched key sets.
     pub jwks: Registry<Jwks>,
     /// Key sets of files and of the configuration.
@@ -47,6 +50,7 @@ impl State {
             holds: Arc::default(),
             quotas: Arc::default(),
             store: None,
+            shared: Registry::default(),
             jwks: Registry::default(),
             key_sets: Registry::default(),
             issuers: Registry::default(),

@@ -11,3 +11,4 @@ mod messages;
 mod place;
 mod quota;
 mod rate;
+mod shared;

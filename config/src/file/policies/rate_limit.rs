@@ -37,6 +37,8 @@ pub(in crate::file) struct RateLimitFile {
     cost: Option<i64>,
     /// Whether replies have `RateLimit` fields. Default: true.
     fields: Option<bool>,
+    /// Count it with the other gateways of the site, where there is `[redis]`. Default: true.
+    shared: Option<bool>,
     /// Count and log what would be refused, and refuse nothing. Default: false.
     dry_run: Option<bool>,
 }
@@ -56,6 +58,8 @@ pub struct RateLimit {
     pub cost: u64,
     /// Whether replies have `RateLimit` fields.
     pub fields: bool,
+    /// Whether it is counted with the other gateways of the site, where they share counters.
+    pub shared: bool,
     /// Whether nothing is refused.
     pub dry_run: bool,
 }
@@ -107,6 +111,7 @@ impl RateLimitFile {
             key: key?,
             cost: cost?,
             fields: self.fields.unwrap_or(true),
+            shared: self.shared.unwrap_or(true),
             dry_run: self.dry_run.unwrap_or(false),
         })
     }

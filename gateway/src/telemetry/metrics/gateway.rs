@@ -91,6 +91,8 @@ pub struct GatewayMetrics {
     pub limiter_keys: Gauge,
     /// `causeway_limiter_keys_crowded_total`: calls whose key found no room, and shared a bucket.
     pub limiter_keys_crowded: Counter,
+    /// `causeway_shared_counters_total{result}`: `answered`, `failed` or `skipped`.
+    pub shared_counters: Family<Counter>,
     /// `causeway_state_failures_total`: times that what must survive a restart could not be written down.
     pub state_failures: Counter,
     /// `causeway_authentications_total{source,result}`: `remembered`, `good`, or why a proof was refused.
@@ -228,6 +230,11 @@ impl GatewayMetrics {
                     &[],
                 )
                 .with(&[]),
+            shared_counters: registry.counter(
+                "causeway_shared_counters_total",
+                "Questions to the counters that gateways share, by how they ended.",
+                &["result"],
+            ),
             state_failures: registry
                 .counter(
                     "causeway_state_failures_total",
