@@ -12,6 +12,8 @@ pub(crate) enum Case {
     Http1,
     /// Unary gRPC echo of 100 bytes
     Grpc,
+    /// POST of JSON, translated to the unary gRPC echo of 100 bytes
+    JsonGrpc,
     /// WebSocket echo of 64 bytes
     Ws,
     /// GET of 64 KiB
@@ -47,6 +49,7 @@ pub(crate) enum Work {
     GrpcChat,
     GrpcDownload,
     GrpcUnary,
+    Json,
     Upload,
     WebSocket,
 }
@@ -62,6 +65,8 @@ pub(crate) enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Topology {
     Pair,
+    /// A pair that translates JSON to gRPC.
+    PairJson,
     Single,
 }
 
@@ -74,9 +79,10 @@ pub(crate) enum Buffers {
 
 impl Case {
     /// Measured when nothing else is asked for.
-    pub(crate) const DEFAULT: [Self; 6] = [
+    pub(crate) const DEFAULT: [Self; 7] = [
         Self::Http1,
         Self::Grpc,
+        Self::JsonGrpc,
         Self::Ws,
         Self::Body64k,
         Self::IdleHttp,
@@ -98,6 +104,7 @@ impl Case {
             Self::Churn => "Pair, HTTP/1.1 GET, 1 KiB body, a new client connection each",
             Self::Grpc => "Pair, gRPC unary, message of 100 bytes",
             Self::Http1 => "Pair, HTTP/1.1 GET, 1 KiB body",
+            Self::JsonGrpc => "Pair, JSON to gRPC unary, message of 100 bytes",
             Self::IdleHttp => "Pair, idle keep-alive HTTP/1.1 connections",
             Self::IdleWs => "Pair, idle WebSockets",
             Self::Single => "Single hop, HTTP/1.1 GET, 1 KiB body",
@@ -124,6 +131,7 @@ impl Case {
             Self::Http1 | Self::Single => get(SMALL, Connections::Kept),
             Self::IdleHttp => Kind::Idle(Idle::Http),
             Self::IdleWs => Kind::Idle(Idle::WebSocket),
+            Self::JsonGrpc => Kind::Load(Work::Json),
             Self::Stream => Kind::Load(Work::GrpcDownload),
             Self::Upload => Kind::Load(Work::Upload),
             Self::Ws => Kind::Load(Work::WebSocket),
@@ -144,10 +152,10 @@ impl Case {
     }
 
     pub(crate) fn topology(self) -> Topology {
-        if self == Self::Single {
-            Topology::Single
-        } else {
-            Topology::Pair
+        match self {
+            Self::Single => Topology::Single,
+            Self::JsonGrpc => Topology::PairJson,
+            _ => Topology::Pair,
         }
     }
 

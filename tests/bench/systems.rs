@@ -48,7 +48,7 @@ impl System {
     /// Configuration templates in the order in which they are started, each with the end of its file name.
     fn templates(self, topology: Topology) -> &'static [(&'static str, &'static str)] {
         match (self, topology) {
-            (Self::Causeway, Topology::Pair) => &[
+            (Self::Causeway, Topology::Pair | Topology::PairJson) => &[
                 ("b.toml", include_str!("peers/causeway-b.toml")),
                 ("a.toml", include_str!("peers/causeway-a.toml")),
             ],
@@ -57,6 +57,12 @@ impl System {
                 ("b.json", include_str!("peers/envoy-b.json")),
                 ("a.json", include_str!("peers/envoy-a.json")),
             ],
+            (Self::Envoy, Topology::PairJson) => &[
+                ("b.json", include_str!("peers/envoy-b.json")),
+                ("a.json", include_str!("peers/envoy-json-a.json")),
+            ],
+            // They pass gRPC through, and cannot make it of JSON.
+            (Self::Haproxy | Self::HaproxyH1 | Self::Nginx, Topology::PairJson) => &[],
             (Self::Envoy, Topology::Single) => &[("single.json", include_str!("peers/envoy-single.json"))],
             (Self::Haproxy, Topology::Pair) => &[
                 ("b.cfg", include_str!("peers/haproxy-h2-b.cfg")),
@@ -189,8 +195,17 @@ impl Installed {
             ("@FILES@", setting.files.to_string()),
             ("@TUNING@", self.system.tuning(setting.buffers).to_owned()),
         ];
+        let templates = self.system.templates(setting.topology);
+        if templates.is_empty() {
+            return Err(Failure::new(format!(
+                "{} has nothing for this case",
+                self.system.name()
+            )));
+        }
+        let schema = setting.dir.join("echo.binpb");
+        fs::write(&schema, include_bytes!("peers/echo.binpb")).during(format_args!("writing {}", schema.display()))?;
         let mut running = Vec::new();
-        for (name, template) in self.system.templates(setting.topology) {
+        for (name, template) in templates {
             let path = setting.dir.join(format!("{}-{name}", self.system.name()));
             fs::write(&path, fill(template, &values)?).during(format_args!("writing {}", path.display()))?;
             let log = path.with_extension("log");

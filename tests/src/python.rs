@@ -127,6 +127,7 @@ fn make() -> Result<Python, String> {
         note(&environment.join(".packages"), &wanted)?;
     }
 
+    let imports = Path::new(env!("CARGO_MANIFEST_DIR")).join("../protocols/proto");
     let stubs = environment.join("stubs");
     let wanted = fingerprint(&[&requirements, &proto])?;
     if !noted(&environment.join(".stubs"), &wanted) {
@@ -135,6 +136,8 @@ fn make() -> Result<Python, String> {
         protoc.args(["-m", "grpc_tools.protoc"]);
         for (option, path) in [
             ("-I", Path::new(&proto).parent().unwrap_or(&proto)),
+            // The rules of `google.api.http`; Python has its own code for them.
+            ("-I", &imports),
             ("--python_out=", &stubs),
             ("--grpc_python_out=", &stubs),
         ] {

@@ -15,7 +15,7 @@ fn both_configurations_are_good_wherever_their_certificates_are() {
         ] {
             let config =
                 causeway_config::load_str("demo.toml", &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-            assert_eq!((config.routes.len(), config.listeners.len()), (3, 1));
+            assert_eq!((config.routes.len(), config.listeners.len()), (5, 1));
             assert!(config.listeners[0].bind.ip().is_loopback() && config.admin.bind.ip().is_loopback());
         }
     }

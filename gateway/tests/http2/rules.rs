@@ -313,6 +313,7 @@ async fn s5_nothing_that_an_http1_client_says_becomes_a_pseudo_header_or_a_statu
                     "x-last" => said == "1",
                     "x-forwarded-for" => said == "127.0.0.1",
                     "x-forwarded-proto" | "x-forwarded-host" | "traceparent" | "tracestate" | "x-request-id" => true,
+                    "via" => said == "1.1 causeway-local",
                     "te_" => true,
                     // It is said of a body, and the backend is told the same.
                     "content-length" => name == "content-length" && said == value,

@@ -60,6 +60,81 @@ pub(super) async fn get(
     }
 }
 
+/// One connection's share of JSON calls of the gRPC backend, until it is dropped.
+pub(super) async fn json(probe: Rc<Probe>, port: u16) {
+    let (request, content) = json_request();
+    let mut connection: Option<Buffered> = None;
+    loop {
+        let began = probe.turn().await;
+        let exchange = async {
+            let mut socket = match connection.take() {
+                Some(socket) => socket,
+                None => Buffered::new(socket::connect(port).await?, BUFFER),
+            };
+            let mut got = 0;
+            exchange(&mut socket, &request, &[], |part| got += part.len()).await?;
+            // A system may write spaces; what the reply holds is compared once, before.
+            if got >= content {
+                Ok(socket)
+            } else {
+                Err(Failure::new(format!(
+                    "{got} bytes, fewer than the {content} that were said"
+                )))
+            }
+        };
+        match exchange.await {
+            Ok(socket) => {
+                probe.done(began);
+                connection = Some(socket);
+            }
+            Err(failure) => probe.failed_for_now(failure).await,
+        }
+    }
+}
+
+/// A JSON call once; the reply must hold what was said.
+pub(super) async fn check_json(port: u16) -> Result<()> {
+    let mut socket = Buffered::new(socket::connect(port).await?, BUFFER);
+    let mut answer = Vec::new();
+    let (request, _) = json_request();
+    exchange(&mut socket, &request, &[], |part| answer.extend_from_slice(part)).await?;
+    let answer: serde_json::Value = serde_json::from_slice(&answer).map_err(|error| Failure::new(error.to_string()))?;
+    if answer == json_body() {
+        return Ok(());
+    }
+    Err(Failure::new(format!("the reply is {answer}")))
+}
+
+/// The message of the gRPC cases, as JSON.
+fn json_body() -> serde_json::Value {
+    serde_json::json!({ "data": base64(&pattern(100)) })
+}
+
+/// The request, and the length of its content.
+fn json_request() -> (Vec<u8>, usize) {
+    let (path, body) = (backend::UNARY, json_body().to_string());
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nhost: bench.example\r\nuser-agent: bench\r\naccept: */*\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    );
+    (request.into_bytes(), length)
+}
+
+/// RFC 4648, section 4.
+fn base64(data: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for part in data.chunks(3) {
+        let bits = part.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - part.len()));
+        for at in 0..4 {
+            let letter = LETTERS[(bits >> (18 - 6 * at) & 63) as usize];
+            text.push(if at <= part.len() { char::from(letter) } else { '=' });
+        }
+    }
+    text
+}
+
 /// One connection's share of uploads, until it is dropped.
 pub(super) async fn upload(probe: Rc<Probe>, port: u16) {
     let body = pattern(UPLOAD);

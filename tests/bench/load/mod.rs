@@ -86,6 +86,7 @@ async fn check(work: Work, entry: Entry) -> Result<()> {
     match work {
         Work::Get { path, length, .. } => http1::check_get(entry.http, path, length).await,
         Work::GrpcChat | Work::GrpcDownload | Work::GrpcUnary => grpc::check(entry.grpc, work).await,
+        Work::Json => http1::check_json(entry.http).await,
         Work::Upload => http1::check_upload(entry.http).await,
         Work::WebSocket => websocket::check(entry.http).await,
     }
@@ -176,6 +177,11 @@ fn spawn(tasks: &mut JoinSet<()>, probe: &Rc<Probe>, work: Work, entry: Entry, c
             for index in 0..http2 {
                 let streams = count / http2 + usize::from(index < count % http2);
                 tasks.spawn_local(grpc::connection(Rc::clone(probe), entry.grpc, work, streams));
+            }
+        }
+        Work::Json => {
+            for _ in 0..count {
+                tasks.spawn_local(http1::json(Rc::clone(probe), entry.http));
             }
         }
         Work::Upload => {

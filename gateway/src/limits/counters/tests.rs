@@ -99,7 +99,8 @@ fn counters_that_are_full_again_make_room() {
     }
     let later = now + Duration::from_secs(5);
     let before = counters.crowded();
-    for nth in 0..SHARDS {
+    // So few that no shard gets more of them than it has room for, however keys are hashed.
+    for nth in 0..SHARDS / 32 {
         assert!(granted(rule.take(key(&rule, &format!("n{nth}")), &bucket, 1, later)));
     }
     assert_eq!(counters.crowded(), before);
