@@ -55,6 +55,8 @@ pub struct Config {
     pub services: Vec<Service>,
     /// Who signs the tokens of clients.
     pub issuers: Vec<Issuer>,
+    /// Who is asked about tokens that say nothing by themselves.
+    pub introspectors: Vec<Introspector>,
     /// Clients that this gateway knows by itself.
     pub consumers: Vec<Consumer>,
     /// Which call goes where; precedence is decided by the match, then by order.

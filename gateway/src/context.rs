@@ -28,6 +28,8 @@ pub enum Caller {
         address: Option<IpAddr>,
         /// The name of the listener.
         listener: Rc<str>,
+        /// Who it is by the certificate that it has shown there.
+        certificate: Option<Arc<Principal>>,
     },
     /// A gateway of another site, for a client of its.
     Site {

@@ -166,8 +166,13 @@ pub fn files_of(config: &Config) -> Vec<PathBuf> {
         files.extend(identity.revocations.clone());
     }
     let pairs = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    files.extend(pairs.clone().filter_map(|tls| Some(tls.clients.as_ref()?.ca.clone())));
     for pair in pairs.flat_map(|tls| &tls.certificates) {
         files.extend([pair.certificate.clone(), pair.private_key.clone()]);
+    }
+    for one in &config.introspectors {
+        files.push(one.client_secret.clone());
+        files.extend(one.roots.clone());
     }
     for issuer in &config.issuers {
         match &issuer.keys {

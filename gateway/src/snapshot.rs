@@ -10,7 +10,7 @@ use std::sync::Arc;
 use causeway_config::{self as config, Config, Destination, PathMatch, Segment, ServiceRef};
 use causeway_pki::tls::provider;
 use causeway_protocols::{Authority, http1};
-use rustls::server::ResolvesServerCertUsingSni;
+use rustls::server::{ResolvesServerCertUsingSni, WebPkiClientVerifier};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -340,10 +340,23 @@ fn server_tls(tls: &config::ListenerTls, name: &str) -> Result<rustls::ServerCon
         default.get_or_insert_with(|| Arc::new(key));
     }
     let resolver = ByName { resolver, default };
+    let clients = match &tls.clients {
+        None => WebPkiClientVerifier::no_client_auth(),
+        Some(clients) => {
+            let roots = Arc::new(trusted(Some(&clients.ca))?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider));
+            let verifier = if clients.required {
+                verifier
+            } else {
+                verifier.allow_unauthenticated()
+            };
+            verifier.build().map_err(|error| failed(error.to_string()))?
+        }
+    };
     let mut server = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| failed(error.to_string()))?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::new(resolver));
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(server)

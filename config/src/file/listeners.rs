@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::policies::IpFile;
-use super::value::{Kind, PathText, all, bind, name, optional, required_path};
-use crate::model::{CertificateFiles, Cidr, Listener, ListenerTls};
+use super::value::{Kind, PathText, all, bind, choice, name, optional, required_path};
+use crate::model::{CertificateFiles, Cidr, ClientCertificates, Listener, ListenerTls};
 use crate::path::KeyPath;
 use crate::problems::Problems;
 use crate::units::brief;
@@ -43,6 +43,11 @@ struct ListenerTlsFile {
     private_key: Option<PathText>,
     /// Several pairs, chosen by the name the client asks for; the first is the default.
     certificates: Option<Vec<CertificateFile>>,
+    /// PEM file of the roots that vouch for clients. Default: clients show no certificates.
+    client_ca: Option<PathText>,
+    /// Whether clients have to show a certificate of `client_ca`. Default: required.
+    #[schemars(extend("enum" = ["required", "optional"]))]
+    client_certificates: Option<String>,
 }
 
 /// `{ certificate = "..", private_key = ".." }` as written.
@@ -104,6 +109,7 @@ impl ListenerFile {
 
 impl ListenerTlsFile {
     fn parse(self, at: &KeyPath, problems: &mut Problems) -> Option<ListenerTls> {
+        let clients = clients(self.client_ca, self.client_certificates, at, problems);
         let single = self.certificate.is_some() || self.private_key.is_some();
         let Some(list) = self.certificates else {
             let pair = CertificateFile {
@@ -112,6 +118,7 @@ impl ListenerTlsFile {
             };
             return Some(ListenerTls {
                 certificates: vec![pair.parse(at, problems)?],
+                clients: clients?,
             });
         };
         let at = at.key("certificates");
@@ -124,8 +131,39 @@ impl ListenerTlsFile {
             return None;
         }
         let certificates = all(Some(list), &at, |pair, at| pair.parse(at, problems))?;
-        Some(ListenerTls { certificates })
+        Some(ListenerTls {
+            certificates,
+            clients: clients?,
+        })
     }
+}
+
+#[expect(
+    clippy::option_option,
+    reason = "outer: whether it is right; inner: whether it was written"
+)]
+fn clients(
+    ca: Option<PathText>,
+    wanted: Option<String>,
+    at: &KeyPath,
+    problems: &mut Problems,
+) -> Option<Option<ClientCertificates>> {
+    let here = at.key("client_certificates");
+    if ca.is_none() && wanted.is_some() {
+        problems.add_hint(
+            &here,
+            "has no effect without `client_ca`",
+            "name the roots that vouch for clients",
+        );
+        return None;
+    }
+    let required = match wanted {
+        Some(word) => choice(&word, &here, &[("required", true), ("optional", false)], problems),
+        None => Some(true),
+    };
+    let ca = optional(ca, |path| path.parse(&at.key("client_ca"), Kind::File, problems))?;
+    let required = required?;
+    Some(ca.map(|ca| ClientCertificates { ca, required }))
 }
 
 impl CertificateFile {

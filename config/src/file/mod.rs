@@ -10,6 +10,7 @@ mod destination;
 mod edge;
 mod endpoints;
 mod health;
+mod introspectors;
 mod issuers;
 mod limits;
 mod listeners;
@@ -39,6 +40,7 @@ use crate::read;
 use cache::CacheMemoryFile;
 use consumers::ConsumerFile;
 use edge::EdgeFile;
+use introspectors::IntrospectorFile;
 use issuers::IssuerFile;
 use limits::{DnsFile, DrainFile, LimitsFile, TimeoutsFile};
 use listeners::ListenerFile;
@@ -74,6 +76,8 @@ pub(crate) struct ConfigFile {
     services: Option<Vec<ServiceFile>>,
     /// Who signs the tokens of clients.
     issuers: Option<Vec<IssuerFile>>,
+    /// Who is asked about tokens that say nothing by themselves.
+    introspectors: Option<Vec<IntrospectorFile>>,
     /// Clients that this gateway knows by itself.
     consumers: Option<Vec<ConsumerFile>>,
     /// Which call goes where.
@@ -115,6 +119,8 @@ pub(crate) struct Known {
     pub(crate) services: BTreeSet<String>,
     /// Issuers of tokens.
     pub(crate) issuers: BTreeSet<String>,
+    /// Introspectors.
+    pub(crate) introspectors: BTreeSet<String>,
     /// Consumers.
     pub(crate) consumers: BTreeSet<String>,
 }
@@ -129,6 +135,7 @@ pub(crate) fn parse(mut tree: Map<String, Value>, problems: &mut Problems) -> Op
     let peers: Vec<(KeyPath, PeerFile)> = read::list(&mut tree, "peers", problems);
     let services: Vec<(KeyPath, ServiceFile)> = read::list(&mut tree, "services", problems);
     let issuers: Vec<(KeyPath, IssuerFile)> = read::list(&mut tree, "issuers", problems);
+    let introspectors: Vec<(KeyPath, IntrospectorFile)> = read::list(&mut tree, "introspectors", problems);
     let consumers: Vec<(KeyPath, ConsumerFile)> = read::list(&mut tree, "consumers", problems);
     let routes: Vec<(KeyPath, RouteFile)> = read::list(&mut tree, "routes", problems);
     let edge: Option<EdgeFile> = read::section(&mut tree, "edge", problems);
@@ -149,6 +156,7 @@ pub(crate) fn parse(mut tree: Map<String, Value>, problems: &mut Problems) -> Op
             .filter_map(|(_, service)| service.name.clone())
             .collect(),
         issuers: issuers.iter().filter_map(|(_, issuer)| issuer.name.clone()).collect(),
+        introspectors: (introspectors.iter()).filter_map(|(_, one)| one.name.clone()).collect(),
         consumers: consumers
             .iter()
             .filter_map(|(_, consumer)| consumer.name.clone())
@@ -198,6 +206,10 @@ pub(crate) fn parse(mut tree: Map<String, Value>, problems: &mut Problems) -> Op
         problems,
     );
     unique(
+        (introspectors.iter()).map(|(at, one)| (at.key("name"), one.name.as_deref())),
+        problems,
+    );
+    unique(
         consumers
             .iter()
             .map(|(at, consumer)| (at.key("name"), consumer.name.as_deref())),
@@ -216,6 +228,7 @@ pub(crate) fn parse(mut tree: Map<String, Value>, problems: &mut Problems) -> Op
     let peers = each(peers, |at, peer| peer.parse(at, &known, open, problems));
     let services = each(services, |at, service| service.parse(at, &known, problems));
     let issuers = each(issuers, |at, issuer| issuer.parse(at, problems));
+    let introspectors = each(introspectors, |at, one| one.parse(at, problems));
     let consumers = each(consumers, |at, consumer| consumer.parse(at, problems));
     let mut names = routes::Names::of(routes.iter().filter_map(|(_, route)| route.name.as_deref()));
     let routes = each(routes, |at, route| route.parse(at, &known, &mut names, problems));
@@ -246,6 +259,7 @@ pub(crate) fn parse(mut tree: Map<String, Value>, problems: &mut Problems) -> Op
         peers: peers?,
         services: services?,
         issuers: issuers?,
+        introspectors: introspectors?,
         consumers: consumers?,
         routes: routes?,
         edge: edge?,

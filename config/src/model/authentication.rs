@@ -138,6 +138,42 @@ pub struct Consumer {
     pub plan: Option<Name>,
     /// SHA-256 digests of its API keys.
     pub keys: Vec<[u8; 32]>,
+    /// The digest of its password.
+    pub password: Option<PasswordDigest>,
     /// What it was granted.
     pub scopes: Vec<String>,
+}
+
+/// A password that was digested with PBKDF2-HMAC-SHA256 (RFC 8018).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PasswordDigest {
+    /// Rounds.
+    pub rounds: std::num::NonZeroU32,
+    /// Salt.
+    pub salt: Vec<u8>,
+    /// 32 bytes.
+    pub digest: [u8; 32],
+}
+
+/// `[[introspectors]]`: who is asked about tokens that say nothing by themselves (RFC 7662).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Introspector {
+    /// What routes call it.
+    pub name: Name,
+    /// Where to ask.
+    pub url: HttpUrl,
+    /// Who asks.
+    pub client_id: String,
+    /// A file with the secret of that.
+    pub client_secret: PathBuf,
+    /// PEM file of the roots to trust. Default: the system's.
+    pub roots: Option<PathBuf>,
+    /// `aud` must hold one of these; empty: any.
+    pub audiences: Vec<String>,
+    /// Longest wait. Default 2 s.
+    pub timeout: Duration,
+    /// How long a good answer is remembered. Default 60 s.
+    pub cache: Duration,
+    /// How much longer it is used while nobody answers. Default 0 s.
+    pub stale: Duration,
 }

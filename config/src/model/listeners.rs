@@ -30,6 +30,17 @@ pub struct Listener {
 pub struct ListenerTls {
     /// Chosen by SNI; the first is the default.
     pub certificates: Vec<CertificateFiles>,
+    /// Who vouches for clients, if they may show certificates.
+    pub clients: Option<ClientCertificates>,
+}
+
+/// `client_ca` and `client_certificates` of a listener's `tls`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// PEM file of the roots that vouch for clients.
+    pub ca: PathBuf,
+    /// Whether a client without a certificate is refused. Default: true.
+    pub required: bool,
 }
 
 /// A certificate chain and its key as files.

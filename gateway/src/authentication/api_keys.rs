@@ -109,6 +109,7 @@ mod tests {
                 name: format!("c{at}").into(),
                 plan: Some("gold".into()),
                 keys: vec![sha256(key.as_bytes())],
+                password: None,
                 scopes: vec!["orders.read".to_owned()],
             })
             .collect();

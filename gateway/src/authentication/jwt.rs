@@ -52,6 +52,9 @@ pub enum TokenError {
     /// It is valid for too long, or does not say since when.
     #[error("its lifetime is too long")]
     Lifetime,
+    /// The introspector says that it is not good.
+    #[error("it is not active")]
+    Inactive,
     /// A claim that must be there is not, or has the wrong type.
     #[error("a claim is missing or has the wrong type")]
     Claims,
@@ -72,6 +75,7 @@ impl TokenError {
             Self::NotYet => "not_yet",
             Self::Audience => "audience",
             Self::Lifetime => "lifetime",
+            Self::Inactive => "inactive",
             Self::Claims => "claims",
         }
     }
@@ -214,7 +218,7 @@ fn later(moment: SystemTime, by: Duration) -> SystemTime {
 }
 
 /// A NumericDate (RFC 7519, section 2). Fractions are dropped.
-fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<SystemTime>, TokenError> {
+pub(super) fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<SystemTime>, TokenError> {
     /// The year 9999, and so nothing overflows.
     const LAST: f64 = 253_402_300_799.0;
     let Some(value) = claims.get(name) else {

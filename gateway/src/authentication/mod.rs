@@ -4,11 +4,14 @@
 //! [`policy::State`](crate::policy::State).
 
 pub mod api_keys;
+pub mod certificates;
 pub mod claims;
+pub mod introspection;
 pub mod issuer;
 pub mod jwks;
 pub mod jwt;
 pub mod keys;
+pub mod passwords;
 pub mod verdicts;
 
 #[cfg(test)]

@@ -65,6 +65,7 @@ pub(super) async fn serve(
         caller: Caller::Client {
             address: Some(arrived.address),
             listener: Rc::clone(&origin.listener),
+            certificate: origin.certificate.clone(),
         },
         version: Version::Http2,
         request_id: arrived.request_id,

@@ -10,6 +10,7 @@ use tokio_rustls::{TlsAcceptor, TlsStream};
 use super::Origin;
 use super::admission::Admission;
 use super::http1;
+use crate::authentication::certificates;
 use crate::drain::Guard;
 use crate::http1::Http1Connection;
 use crate::http2;
@@ -61,6 +62,8 @@ pub async fn serve(
             match Box::pin(handshake(stream, tls, timeouts.handshake)).await {
                 Ok(stream) => {
                     drop((permit, share));
+                    origin.certificate = (stream.get_ref().1.peer_certificates())
+                        .and_then(|chain| certificates::principal(chain.first()?));
                     Socket::tls(stream, &worker.clock, timeouts.write)
                 }
                 Err(error) => {

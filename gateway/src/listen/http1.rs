@@ -206,6 +206,7 @@ async fn serve_request(
         caller: Caller::Client {
             address: Some(arrived.address),
             listener: Rc::clone(&origin.listener),
+            certificate: origin.certificate.clone(),
         },
         version: Version::Http1,
         request_id: arrived.request_id,

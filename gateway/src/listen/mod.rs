@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use self::admission::Admission;
 use crate::drain::{Guard, Stage};
+use crate::principal::Principal;
 use crate::snapshot::Snapshot;
 use crate::worker::{Permit, Worker};
 
@@ -31,6 +32,8 @@ pub struct Origin {
     pub listener: Rc<str>,
     /// The client's address.
     pub peer: SocketAddr,
+    /// Who the client is by the certificate that it has shown.
+    pub certificate: Option<Arc<Principal>>,
 }
 
 impl Origin {
@@ -164,7 +167,11 @@ fn is_of_connection(error: &std::io::Error) -> bool {
 
 fn admit(stream: TcpStream, peer: SocketAddr, listening: &Listening, worker: &Rc<Worker>, guard: &Guard) {
     let Settings { name, tls, admission } = listening.now.borrow().clone();
-    let origin = Origin { listener: name, peer };
+    let origin = Origin {
+        listener: name,
+        peer,
+        certificate: None,
+    };
     let limit = worker.world().snapshot.config.limits.connections;
     let Some(permit) = Permit::take(&worker.shared, |shared| &shared.connections, limit) else {
         worker.observer.shared().metrics.limit_hit.with(&["connections"]).inc();

@@ -230,8 +230,7 @@ impl Policies {
             add(Arc::new(Origins(route.origins.clone())), Mode::Enforce);
         }
         if let Some(authenticate) = &configured.authenticate {
-            let issuers = sources.issuers(&authenticate.issuers);
-            let policy = Authenticate::new(authenticate.clone(), issuers, &sources.consumers, kept.metrics);
+            let policy = Authenticate::new(authenticate.clone(), sources, kept);
             add(Arc::new(policy), Mode::of(authenticate.dry_run));
         }
         if let Some(authorize) = &configured.authorize {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use causeway_config::{self as config, Config, Discover, HttpUrl, IssuerKeys, StaticEndpoint};
 
+use crate::authentication::introspection::{self, Introspector};
 use crate::authentication::issuer::{Issuer, Keys};
 use crate::authentication::jwks::{self, Jwks};
 use crate::authentication::keys::{KeySet, KeysError};
@@ -18,6 +19,7 @@ use crate::snapshot::{BuildError, Kept, client_tls, file_problem};
 #[derive(Debug, Default)]
 pub struct Sources {
     issuers: HashMap<config::Name, Arc<Issuer>>,
+    introspectors: HashMap<config::Name, Arc<Introspector>>,
     /// Clients that this gateway knows by itself.
     pub consumers: Vec<config::Consumer>,
     /// Counters that the gateways of the site share.
@@ -34,14 +36,27 @@ impl Sources {
                 Err(problem) => problems.push(problem),
             }
         }
+        let mut introspectors = HashMap::new();
+        for one in &config.introspectors {
+            match introspector(one, kept) {
+                Ok(built) => drop(introspectors.insert(config::Name::clone(&one.name), built)),
+                Err(problem) => problems.push(problem),
+            }
+        }
         Self {
             issuers,
+            introspectors,
             consumers: config.consumers.clone(),
             shared: config
                 .redis
                 .as_ref()
                 .and_then(|redis| shared(redis, config, kept, problems)),
         }
+    }
+
+    /// The introspector of this name.
+    pub fn introspector(&self, name: &str) -> Option<Arc<Introspector>> {
+        self.introspectors.get(name).cloned()
     }
 
     /// The issuers of these names.
@@ -113,6 +128,24 @@ fn build(issuer: &config::Issuer, kept: Kept<'_>) -> Result<Arc<Issuer>, BuildEr
     }
     let made = Arc::new(Issuer::new(issuer.clone(), keys, kept.metrics));
     kept.policies.issuers.add(&made);
+    Ok(made)
+}
+
+fn introspector(one: &config::Introspector, kept: Kept<'_>) -> Result<Arc<Introspector>, BuildError> {
+    let secret = read(&one.client_secret)?;
+    let secret = secret.trim_ascii_end();
+    let fetcher = fetcher(
+        &one.url,
+        one.roots.as_deref(),
+        one.timeout,
+        introspection::LARGEST,
+        kept,
+    )?;
+    let made = Arc::new(Introspector::new(one.clone(), fetcher, secret));
+    if let Some(known) = kept.policies.introspectors.find(|known| known.is_same(&made)) {
+        return Ok(known);
+    }
+    kept.policies.introspectors.add(&made);
     Ok(made)
 }
 

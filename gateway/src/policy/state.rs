@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::runtime::Handle;
 
+use crate::authentication::introspection::Introspector;
 use crate::authentication::issuer::Issuer;
 use crate::authentication::jwks::Jwks;
 use crate::authentication::keys::KeySet;
@@ -36,6 +37,8 @@ pub struct State {
     pub jwks: Registry<Jwks>,
     /// Key sets of files and of the configuration.
     pub key_sets: Registry<KeySet>,
+    /// Who is asked about tokens, with the answers.
+    pub introspectors: Registry<Introspector>,
     /// Issuers of tokens, with the verdicts on their tokens.
     pub issuers: Registry<Issuer>,
 }
@@ -53,6 +56,7 @@ impl State {
             shared: Registry::default(),
             jwks: Registry::default(),
             key_sets: Registry::default(),
+            introspectors: Registry::default(),
             issuers: Registry::default(),
         }
     }

@@ -2,6 +2,7 @@
 
 mod authenticate;
 mod authorize;
+mod credentials;
 mod edge;
 mod forwarding;
 

@@ -17,6 +17,12 @@ use crate::units::brief;
 pub struct Authenticate {
     /// Tokens of these issuers, by name.
     pub issuers: Vec<Name>,
+    /// Whom to ask about tokens of no such issuer, by name.
+    pub introspector: Option<Name>,
+    /// Whether names and passwords of consumers are taken. Default: false.
+    pub basic: bool,
+    /// Whether client certificates are taken, which listeners verify. Default: false.
+    pub certificate: bool,
     /// API keys.
     pub api_key: Option<ApiKey>,
     /// The consumers whose keys are taken; empty: all.
@@ -65,6 +71,12 @@ pub enum TokenPlace {
 pub(crate) struct AuthenticateFile {
     /// Issuers whose tokens are taken, by name.
     issuers: Option<Vec<String>>,
+    /// Who is asked about tokens of no issuer above, by name. Default: nobody.
+    introspector: Option<String>,
+    /// Whether names and passwords of consumers are taken (RFC 7617). Default: false.
+    basic: Option<bool>,
+    /// Whether certificates are taken that clients have shown to a listener with `client_ca`. Default: false.
+    certificate: Option<bool>,
     /// API keys are taken; `{}` for the field `x-api-key`.
     api_key: Option<ApiKeyFile>,
     /// Consumers whose keys are taken. Default: all.
@@ -103,6 +115,14 @@ impl AuthenticateFile {
             &known.consumers,
             problems,
         );
+        let introspector = named(
+            self.introspector.map(|name| vec![name]),
+            &at.key("introspector"),
+            "introspector",
+            &known.introspectors,
+            problems,
+        );
+        let (basic, certificate) = (self.basic.unwrap_or(false), self.certificate.unwrap_or(false));
         let api_key = optional(self.api_key, |api_key| api_key.parse(&at.key("api_key"), problems));
         let token_from = match self.token_from {
             None => Some(vec![TokenPlace::Authorization]),
@@ -130,13 +150,21 @@ impl AuthenticateFile {
             }
             good.then_some(text)
         });
-        let nothing = issuers.as_ref().is_some_and(Vec::is_empty) && matches!(api_key, Some(None));
+        let nothing = issuers.as_ref().is_some_and(Vec::is_empty)
+            && matches!(api_key, Some(None))
+            && introspector.as_ref().is_some_and(Vec::is_empty)
+            && !basic
+            && !certificate;
         if nothing {
-            let hint = "name `issuers`, or write `api_key = {}`";
+            let hint =
+                "name `issuers` or an `introspector`, or write `api_key = {}`, `basic = true` or `certificate = true`";
             problems.add_hint(at, "accepts no proof at all", hint);
         }
         Some(Authenticate {
             issuers: issuers?,
+            introspector: introspector?.pop(),
+            basic,
+            certificate,
             api_key: api_key?,
             consumers: consumers?,
             optional: self.optional.unwrap_or(false),

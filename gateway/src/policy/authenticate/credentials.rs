@@ -69,6 +69,23 @@ pub(super) fn api_key<'a>(head: &'a CallHead, place: &ApiKey) -> Presented<'a> {
     }
 }
 
+/// The name and the password of a call (RFC 7617), with a colon between.
+pub(super) fn basic(head: &CallHead) -> Presented<'_> {
+    let mut values = head
+        .fields
+        .all(name::AUTHORIZATION)
+        .filter_map(|value| scheme(value, "basic"));
+    match (values.next(), values.next()) {
+        (None, _) => Presented::Nothing,
+        (Some(encoded), None) => {
+            let decoded = data_encoding::BASE64.decode(encoded).ok();
+            let text = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
+            text.map_or(Presented::Unclear, |text| Presented::One(Cow::Owned(text)))
+        }
+        (Some(_), Some(_)) => Presented::Unclear,
+    }
+}
+
 /// What follows the name of a scheme in `authorization` (RFC 9110, section 11.4).
 pub(super) fn scheme<'a>(value: &'a [u8], wanted: &str) -> Option<&'a [u8]> {
     let space = value.iter().position(|byte| *byte == b' ')?;

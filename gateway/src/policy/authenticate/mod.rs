@@ -14,25 +14,30 @@ use causeway_config as config;
 use causeway_protocols::{CallHead, FailureKind, Protocol, name};
 
 use self::credentials::Presented;
-use super::{Admit, Policy, Shape};
+use super::{Admit, Policy, Shape, Sources};
 use crate::authentication::api_keys::ApiKeys;
 use crate::authentication::claims;
+use crate::authentication::introspection::Introspector;
 use crate::authentication::issuer::{Issuer, Said, Unproven};
 use crate::authentication::jwt::{TokenError, Unverified};
 use crate::authentication::keys::KeySet;
+use crate::authentication::passwords::{PasswordError, Passwords, fingerprint};
 use crate::authentication::sha256;
 use crate::call::{Call, Reply};
-use crate::context::CallContext;
+use crate::context::{CallContext, Caller};
 use crate::error::CallError;
 use crate::principal::{Principal, PrincipalKind};
-use crate::telemetry::metrics::{Counter, Family, GatewayMetrics};
+use crate::snapshot::Kept;
+use crate::telemetry::metrics::{Counter, Family};
 
 /// The policy of a route.
 #[derive(Debug)]
 pub(super) struct Authenticate {
     config: config::Authenticate,
     issuers: Vec<Arc<Issuer>>,
+    introspector: Option<Arc<Introspector>>,
     api_keys: ApiKeys,
+    passwords: Passwords,
     /// `www-authenticate` for who has proven nothing, and for who has proven it wrongly.
     challenges: [String; 2],
     longest: usize,
@@ -46,6 +51,10 @@ enum Decided {
     Known(Arc<Principal>),
     /// Nobody in particular, which is allowed.
     Anonymous,
+    /// Somebody has to be asked about a token.
+    Introspect { token: String, digest: [u8; 32] },
+    /// A password has to be digested.
+    Digest { shown: String, digest: [u8; 32] },
     /// Keys have to be fetched first.
     Ask {
         issuer: Arc<Issuer>,
@@ -64,6 +73,10 @@ enum Reason {
     Unclear,
     /// No such API key.
     ApiKey,
+    /// A wrong name or password.
+    Password,
+    /// Too many passwords are being digested.
+    Busy,
     /// A token that is wrong.
     Token(TokenError),
     /// A token that cannot be verified now.
@@ -76,7 +89,7 @@ impl Policy for Authenticate {
     }
 
     fn admit<'a>(&'a self, call: &'a mut Call, cx: &'a Rc<CallContext>) -> Admit<'a> {
-        let decided = match self.decide(&call.head) {
+        let decided = match self.decide(&call.head, &cx.caller) {
             Ok(decided) => decided,
             Err(error) => {
                 // In a dry run the call goes on, and then without anything that a client made up.
@@ -87,6 +100,36 @@ impl Policy for Authenticate {
         match decided {
             Decided::Known(principal) => self.accept(&mut call.head, cx, Some(principal)),
             Decided::Anonymous => self.accept(&mut call.head, cx, None),
+            Decided::Introspect { token, digest } => {
+                return Admit::Later(Box::pin(async move {
+                    let answer = match &self.introspector {
+                        Some(introspector) => introspector.ask(&token, digest).await,
+                        None => Err(Unproven::NoKeys),
+                    };
+                    self.answered(self.introspected(), answer, call, cx)
+                }));
+            }
+            Decided::Digest { shown, digest } => {
+                return Admit::Later(Box::pin(async move {
+                    match self.passwords.verify(&shown, digest).await {
+                        Ok(principal) => {
+                            self.counts.with(&["basic", "good"]).inc();
+                            self.accept(&mut call.head, cx, Some(principal));
+                            Ok(None)
+                        }
+                        Err(error) => {
+                            self.strip(&mut call.head, cx);
+                            Err(*self.refuse(
+                                "basic",
+                                match error {
+                                    PasswordError::Wrong => Reason::Password,
+                                    PasswordError::Busy => Reason::Busy,
+                                },
+                            ))
+                        }
+                    }
+                }));
+            }
             Decided::Ask {
                 issuer,
                 token,
@@ -95,16 +138,7 @@ impl Policy for Authenticate {
             } => {
                 return Admit::Later(Box::pin(async move {
                     let verified = issuer.verify_later(&token, digest, &before).await;
-                    let principal = verified.map_err(|why| {
-                        self.strip(&mut call.head, cx);
-                        let reason = match why {
-                            Unproven::Bad(error) => Reason::Token(error),
-                            Unproven::NoKeys => Reason::NoKeys,
-                        };
-                        *self.refuse(&issuer.config.name, reason)
-                    })?;
-                    self.accept(&mut call.head, cx, Some(principal));
-                    Ok(None)
+                    self.answered(&issuer.config.name, verified, call, cx)
                 }));
             }
         }
@@ -140,21 +174,25 @@ impl Policy for Authenticate {
 }
 
 impl Authenticate {
-    pub(super) fn new(
-        config: config::Authenticate,
-        issuers: Vec<Arc<Issuer>>,
-        consumers: &[config::Consumer],
-        metrics: &GatewayMetrics,
-    ) -> Self {
+    pub(super) fn new(config: config::Authenticate, sources: &Sources, kept: Kept<'_>) -> Self {
+        let issuers = sources.issuers(&config.issuers);
+        let introspector = config.introspector.as_ref().and_then(|name| sources.introspector(name));
+        let consumers = &sources.consumers;
+        let metrics = kept.metrics;
         let accepted =
             |consumer: &&config::Consumer| config.consumers.is_empty() || config.consumers.contains(&consumer.name);
         let api_keys = match &config.api_key {
             Some(_) => ApiKeys::of(consumers.iter().filter(accepted)),
             None => ApiKeys::default(),
         };
+        let with_passwords = consumers.iter().filter(|_| config.basic).filter(accepted);
+        let handle = kept.policies.handle.clone();
+        let longest = issuers.iter().map(|issuer| issuer.config.max_token).max();
         Self {
             challenges: challenges(&config),
-            longest: issuers.iter().map(|issuer| issuer.config.max_token).max().unwrap_or(0),
+            longest: longest.unwrap_or(LONGEST),
+            passwords: Passwords::of(with_passwords, handle),
+            introspector,
             good_keys: metrics.authentications.with(&["api_key", "good"]),
             counts: metrics.authentications.clone(),
             config,
@@ -171,15 +209,18 @@ impl Authenticate {
                 .iter()
                 .any(|issuer| *issuer.config.issuer == *principal.issuer),
             PrincipalKind::ApiKey => self.api_keys.has(&principal.subject),
-            _ => false,
+            PrincipalKind::Basic => self.passwords.has(&principal.subject),
+            PrincipalKind::Certificate => self.config.certificate,
+            PrincipalKind::Token => self.introspector.is_some(),
+            PrincipalKind::External => false,
         }
     }
 
     /// Looks at every proof that the route accepts. The first good one counts, and else the first bad one.
-    fn decide(&self, head: &CallHead) -> Result<Decided, Box<CallError>> {
+    fn decide(&self, head: &CallHead, caller: &Caller) -> Result<Decided, Box<CallError>> {
         let now = SystemTime::now();
         let mut refused = None;
-        if !self.issuers.is_empty() {
+        if self.takes_tokens() {
             match self.by_token(head, now) {
                 Ok(Some(decided)) => return Ok(decided),
                 Ok(None) => {}
@@ -197,6 +238,31 @@ impl Authenticate {
                     None => drop(refused.get_or_insert_with(|| self.refuse("api_key", Reason::ApiKey))),
                 },
                 Presented::Unclear => drop(refused.get_or_insert_with(|| self.refuse("api_key", Reason::Unclear))),
+            }
+        }
+        if self.config.basic {
+            match credentials::basic(head) {
+                Presented::Nothing => {}
+                Presented::One(shown) => {
+                    let digest = fingerprint(&shown);
+                    if let Some(principal) = self.passwords.remembered(&digest) {
+                        return Ok(Decided::Known(principal));
+                    }
+                    return Ok(Decided::Digest {
+                        shown: shown.into_owned(),
+                        digest,
+                    });
+                }
+                Presented::Unclear => drop(refused.get_or_insert_with(|| self.refuse("basic", Reason::Unclear))),
+            }
+        }
+        if self.config.certificate
+            && let Caller::Client { certificate, .. } = caller
+            && let Some(principal) = certificate
+        {
+            // A connection may outlive what it has shown.
+            if principal.expires.is_none_or(|expires| now < expires) {
+                return Ok(Decided::Known(Arc::clone(principal)));
             }
         }
         match refused {
@@ -222,13 +288,24 @@ impl Authenticate {
                 return Ok(Some(Decided::Known(principal)));
             }
         }
-        let parsed = Unverified::parse(&token).map_err(|error| self.refuse("token", Reason::Token(error)))?;
-        let said = parsed.issuer();
-        let issuer = self
-            .issuers
-            .iter()
-            .find(|issuer| Some(&*issuer.config.issuer) == said)
-            .ok_or_else(|| self.refuse("token", Reason::Token(TokenError::Issuer)))?;
+        let parsed = Unverified::parse(&token);
+        let said = parsed.as_ref().ok().and_then(Unverified::issuer);
+        let issuer = self.issuers.iter().find(|issuer| Some(&*issuer.config.issuer) == said);
+        let (parsed, issuer) = match (parsed, issuer, &self.introspector) {
+            (Ok(parsed), Some(issuer), _) => (parsed, issuer),
+            (_, _, Some(introspector)) => {
+                return match introspector.remembered(&digest, now) {
+                    Some(Ok(principal)) => Ok(Some(Decided::Known(principal))),
+                    Some(Err(error)) => Err(self.refuse(self.introspected(), Reason::Token(error))),
+                    None => Ok(Some(Decided::Introspect {
+                        token: token.into_owned(),
+                        digest,
+                    })),
+                };
+            }
+            (Err(error), _, None) => return Err(self.refuse("token", Reason::Token(error))),
+            (Ok(_), None, None) => return Err(self.refuse("token", Reason::Token(TokenError::Issuer))),
+        };
         let name = &issuer.config.name;
         if token.len() > issuer.config.max_token {
             return Err(self.refuse(name, Reason::Token(TokenError::TooLong)));
@@ -246,6 +323,36 @@ impl Authenticate {
                 before,
             })),
         }
+    }
+
+    fn takes_tokens(&self) -> bool {
+        !self.issuers.is_empty() || self.introspector.is_some()
+    }
+
+    /// The name of the introspector, for counters.
+    fn introspected(&self) -> &str {
+        self.introspector.as_ref().map_or("token", |one| &one.config.name)
+    }
+
+    /// Goes on with what somebody has said of a token.
+    fn answered(
+        &self,
+        source: &str,
+        answer: Result<Arc<Principal>, Unproven>,
+        call: &mut Call,
+        cx: &CallContext,
+    ) -> Result<Option<Box<Reply>>, CallError> {
+        let principal = answer.map_err(|why| {
+            self.strip(&mut call.head, cx);
+            let reason = match why {
+                Unproven::Bad(error) => Reason::Token(error),
+                Unproven::NoKeys => Reason::NoKeys,
+            };
+            *self.refuse(source, reason)
+        })?;
+        self.counts.with(&[source, "good"]).inc();
+        self.accept(&mut call.head, cx, Some(principal));
+        Ok(None)
     }
 
     /// Takes the call on: the proof is taken away, and what it proves is set for the backend.
@@ -276,7 +383,10 @@ impl Authenticate {
         if self.config.forward {
             return;
         }
-        if !self.issuers.is_empty() {
+        if self.config.basic {
+            credentials::strip_scheme(&mut head.fields, "basic");
+        }
+        if self.takes_tokens() {
             credentials::strip_token(head, &self.config.token_from);
         }
         if let Some(place) = &self.config.api_key {
@@ -289,11 +399,17 @@ impl Authenticate {
         let (label, detail) = match reason {
             Reason::Missing => ("missing", "no credentials".to_owned()),
             Reason::Unclear => ("unclear", format!("more than one {source} was presented")),
+            Reason::Password => ("wrong", "no consumer has this name and password".to_owned()),
+            Reason::Busy => {
+                self.counts.with(&[source, "busy"]).inc();
+                let detail = "too many passwords are being digested";
+                return Box::new(CallError::new(FailureKind::Overload, detail).after(KEYS_WAIT));
+            }
             Reason::ApiKey => ("unknown_key", "no consumer has this API key".to_owned()),
             Reason::Token(error) => (error.label(), format!("the token was refused: {error}")),
             Reason::NoKeys => {
                 self.counts.with(&[source, "no_keys"]).inc();
-                let detail = format!("the keys of issuer `{source}` cannot be had");
+                let detail = format!("`{source}` cannot be asked");
                 return Box::new(CallError::new(FailureKind::Unverifiable, detail).after(KEYS_WAIT));
             }
         };
@@ -304,6 +420,8 @@ impl Authenticate {
     }
 }
 
+/// The longest token that somebody is asked about, in bytes.
+const LONGEST: usize = 8 * 1024;
 /// What a client is told to wait while the keys of its issuer cannot be had.
 const KEYS_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -331,7 +449,7 @@ fn challenges(config: &config::Authenticate) -> [String; 2] {
     };
     let mut plain = String::new();
     let mut wrong = String::new();
-    if !config.issuers.is_empty() {
+    if !config.issuers.is_empty() || config.introspector.is_some() {
         for out in [&mut plain, &mut wrong] {
             out.push_str("Bearer");
             realm(out);
@@ -347,6 +465,21 @@ fn challenges(config: &config::Authenticate) -> [String; 2] {
             out.push_str("ApiKey");
             realm(out);
         }
+    }
+    if config.basic {
+        for out in [&mut plain, &mut wrong] {
+            if !out.is_empty() {
+                out.push_str(", ");
+            }
+            // A realm must be there (RFC 7617, section 2).
+            let name = config.realm.as_deref().unwrap_or("causeway");
+            let _ = write!(out, "Basic realm=\"{name}\", charset=\"UTF-8\"");
+        }
+    }
+    if plain.is_empty() {
+        // Certificates have no challenge, and a 401 must have one.
+        plain.push_str("Certificate");
+        wrong.push_str("Certificate");
     }
     [plain, wrong]
 }
