@@ -5,7 +5,9 @@ pub use crate::file::policies::{
     VARIABLES,
 };
 pub use crate::file::policies::{Cache, CacheQuery};
+pub use crate::file::policies::{Compression, Encoding, MethodOverride, Version, VersionPlace};
 pub use crate::file::policies::{Concurrency, LimitKey, MessageLimit, OnExcess, Period, Quota, QuotaAmount, RateLimit};
+pub use crate::file::policies::{FieldChanges, RequestTransform, ResponseTransform, Template, TemplatePart};
 
 /// The policies that a route has configured. They run in the order of the gateway, not of the file.
 ///
@@ -19,6 +21,16 @@ pub struct Policies {
     pub cors: Option<Cors>,
     /// Fields that make browsers careful.
     pub security_headers: Option<SecurityHeaders>,
+    /// Replies made smaller.
+    pub compression: Option<Compression>,
+    /// A POST that stands for another method.
+    pub method_override: Option<MethodOverride>,
+    /// Where clients say the version of the API, and where the backend wants it.
+    pub version: Option<Version>,
+    /// What is changed of a call.
+    pub request: Option<RequestTransform>,
+    /// What is changed of a reply.
+    pub response: Option<ResponseTransform>,
     /// How many calls may be open at once: `[routes.concurrency]`, or several rules, all of which must agree.
     pub concurrency: Vec<Concurrency>,
     /// How much may pass while a call is open.

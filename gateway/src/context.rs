@@ -98,8 +98,10 @@ pub struct CallContext {
     stopped: RefCell<Option<Broken>>,
     /// The route it has found, by index; none before that, and for a call from a site.
     pub route: Cell<Option<usize>>,
-    /// What the client asked, where a policy needs it to shape the reply.
+    /// What the client asked, where a policy of its route needs it: before anything of it was changed.
     pub request: OnceCell<Box<CallHead>>,
+    /// What the parameters of the route's path stand for, where a policy needs it.
+    pub captures: OnceCell<Vec<(Box<str>, Box<str>)>>,
     /// Its place among the open calls of the worker, see [`OpenCalls::enter`](crate::calls::OpenCalls::enter).
     pub place: Cell<Option<usize>>,
 }
@@ -182,6 +184,7 @@ impl CallContext {
             stopped: RefCell::default(),
             route: Cell::new(None),
             request: OnceCell::new(),
+            captures: OnceCell::new(),
             place: Cell::default(),
         });
         worker.calls.enter(&context);

@@ -18,6 +18,9 @@ use crate::listen::Origin;
 use crate::observe::Version;
 use crate::worker::World;
 
+/// What a POST may stand for, where a route lets it. No backend sees it: to it the method is the one that was meant.
+pub const METHOD_OVERRIDE: &str = "x-http-method-override";
+
 /// What is known of a client's call from its connection and its fields.
 #[derive(Debug)]
 pub struct Arrived {
@@ -34,7 +37,15 @@ pub fn arrive(head: &mut CallHead, origin: &Origin, world: &World) -> Arrived {
     if let Some(scheme) = client.scheme {
         head.scheme = scheme;
     }
+    let stated = match head.fields.get_named(METHOD_OVERRIDE) {
+        Some(method) if world.snapshot.overrides_methods => Some(method.to_vec()),
+        _ => None,
+    };
     strip_request(&mut head.fields);
+    if let Some(method) = stated {
+        // It was a value before.
+        head.fields.push(METHOD_OVERRIDE.as_bytes(), &method).ok();
+    }
     Arrived {
         address: client.address,
         request_id: request_id::settle(&mut head.fields, &client, config.edge.request_id),
@@ -43,6 +54,9 @@ pub fn arrive(head: &mut CallHead, origin: &Origin, world: &World) -> Arrived {
 
 /// A call goes out to a backend or another site: it says who the client is, and that it came through here.
 pub fn send(head: &mut CallHead, cx: &CallContext) {
+    if cx.world.snapshot.overrides_methods {
+        head.fields.retain(|field| field.name.as_str() != METHOD_OVERRIDE);
+    }
     client::state(head, cx);
     if cx.world.snapshot.config.edge.via.request {
         cx.world.snapshot.pseudonym.add(&mut head.fields, cx.version);

@@ -5,6 +5,7 @@
 
 mod coded;
 pub mod collect;
+mod compress;
 pub mod metered;
 
 use std::borrow::Cow;
@@ -16,6 +17,7 @@ use causeway_protocols::websocket::{Direction, Tracker, TrackerLimits, WsViolati
 use causeway_protocols::{Code, End, FailureKind, Reset, name};
 
 pub use self::coded::Coded;
+pub use self::compress::Compressed;
 pub use self::metered::Metered;
 use crate::cache::Reader;
 use crate::federation::bridge::{BridgeBody, BridgeOutlet};

@@ -31,7 +31,7 @@ use causeway_config::Route;
 use causeway_protocols::{CallHead, FailureKind};
 
 pub use captures::Captures;
-pub use rewrite::{location, rewrite};
+pub use rewrite::{captured, location, rewrite};
 pub use split::{later, pick};
 
 pub(crate) use conditions::parameter;

@@ -37,6 +37,8 @@ pub struct Snapshot {
     pub service_index: HashMap<config::Name, usize>,
     /// What this gateway calls itself in `via` and `proxy-status`.
     pub pseudonym: Pseudonym,
+    /// Whether any route lets a POST stand for another method.
+    pub overrides_methods: bool,
     /// What each route asks of its calls and replies.
     pub policies: Vec<Policies>,
     /// What each route keeps of its replies.
@@ -246,9 +248,12 @@ impl Snapshot {
             })
             .collect();
         let pseudonym = Pseudonym::of(&config.site.name);
+        let mut all = config.routes.iter();
+        let overrides_methods = all.any(|route| route.policies.method_override.is_some());
         Ok(Self {
             config,
             pseudonym,
+            overrides_methods,
             routes,
             policies,
             caching,

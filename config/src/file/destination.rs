@@ -286,7 +286,7 @@ pub(super) fn template(
 }
 
 /// The names a match gives to parts of the path, as they stand between braces.
-fn captures(matches: &Match) -> Vec<String> {
+pub(super) fn captures(matches: &Match) -> Vec<String> {
     match &matches.path {
         Some(PathMatch::Pattern(segments)) => segments
             .iter()

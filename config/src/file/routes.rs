@@ -7,11 +7,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Known;
-use super::destination::{FixedFile, RedirectFile, ToFile, template, to};
+use super::destination::{FixedFile, RedirectFile, ToFile, captures, template, to};
 use super::matching::{MatchFile, prefix};
 use super::policies::{
-    AuthenticateFile, AuthorizeFile, CacheFile, ConcurrencyFile, CorsFile, IpFile, MessageLimitFile, PoliciesFile,
-    QuotaFile, RateLimitFile, SecurityHeadersFile,
+    AuthenticateFile, AuthorizeFile, CacheFile, CompressionFile, ConcurrencyFile, CorsFile, IpFile, MessageLimitFile,
+    MethodOverrideFile, PoliciesFile, QuotaFile, RateLimitFile, RequestFile, ResponseFile, SecurityHeadersFile,
+    VersionFile,
 };
 use super::retry::RetryFile;
 use super::services::LONGEST;
@@ -54,6 +55,16 @@ pub(super) struct RouteFile {
     cors: Option<CorsFile>,
     /// Reply fields that make browsers careful; `{}` for the usual ones.
     security_headers: Option<SecurityHeadersFile>,
+    /// Replies made smaller for clients that take it; `{}` for the defaults.
+    compression: Option<CompressionFile>,
+    /// A POST that stands for another method; `{}` for the defaults.
+    method_override: Option<MethodOverrideFile>,
+    /// Where clients say the version of the API, and where the backend wants it.
+    version: Option<VersionFile>,
+    /// What is changed of a call.
+    request: Option<RequestFile>,
+    /// What is changed of a reply.
+    response: Option<ResponseFile>,
     /// How many calls may be open at once: one rule, or `[[routes.concurrency]]` for several that must all agree.
     concurrency: Option<OneOrMany<ConcurrencyFile>>,
     /// How much may pass while a call is open.
@@ -189,13 +200,19 @@ impl RouteFile {
             authenticate: self.authenticate,
             authorize: self.authorize,
             security_headers: self.security_headers,
+            compression: self.compression,
+            method_override: self.method_override,
+            version: self.version,
+            request: self.request,
+            response: self.response,
             rate_limit: self.rate_limit,
             quota: self.quota,
             concurrency: self.concurrency,
             cache: self.cache,
             message_limit: self.message_limit,
         };
-        let policies = policies.parse(at, known, problems);
+        let captures = matches.as_ref().map(captures).unwrap_or_default();
+        let policies = policies.parse(&captures, at, known, problems);
         Some(Route {
             name: name?,
             matches: matches?,

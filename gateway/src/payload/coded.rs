@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use causeway_protocols::End;
 
-use super::{Body, Broken, Chunk};
+use super::{Body, Broken, Chunk, Compressed};
 
 /// What stands between a carrier's body and who reads it.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub enum Coded {
     Again(VecDeque<Bytes>, Body),
     /// All there is, and an end with trailers.
     Ended(Bytes, End),
+    /// A body that is compressed while it flows.
+    Compressed(Compressed),
 }
 
 impl Coded {
@@ -28,6 +30,11 @@ impl Coded {
         Body::Coded(Box::new(Self::Ended(data, end)))
     }
 
+    /// A body that is compressed while it flows.
+    pub fn compressed(body: Compressed) -> Body {
+        Body::Coded(Box::new(Self::Compressed(body)))
+    }
+
     /// As [`Body::poll_chunk`].
     ///
     /// # Errors
@@ -38,6 +45,7 @@ impl Coded {
                 Some(data) => Poll::Ready(Ok(Chunk::Data(data))),
                 None => rest.poll_chunk(cx),
             },
+            Self::Compressed(body) => body.poll_chunk(cx),
             Self::Ended(data, end) => Poll::Ready(Ok(if data.is_empty() {
                 Chunk::End(std::mem::take(end))
             } else {
@@ -50,6 +58,7 @@ impl Coded {
     pub(super) fn absorb(&mut self, cx: &mut Context<'_>) {
         match self {
             Self::Again(_, rest) => rest.absorb(cx),
+            Self::Compressed(body) => body.absorb(cx),
             Self::Ended(..) => {}
         }
     }

@@ -7,17 +7,22 @@
 mod authenticate;
 mod authorize;
 mod body_size;
+mod compression;
 mod concurrency;
 pub mod cors;
 pub mod ip;
 mod loop_guard;
 mod message_limit;
+mod method_override;
 mod origins;
+mod parts;
 mod quota;
 mod rate_limit;
 mod security_headers;
 mod sources;
 mod state;
+mod transform;
+mod version;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -31,27 +36,31 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use causeway_config as config;
-use causeway_protocols::{FailureKind, Fields, name};
+use causeway_protocols::{CallHead, FailureKind, Fields, name};
 
 use self::authenticate::Authenticate;
 use self::authorize::Authorize;
 pub use self::body_size::max_body;
+use self::compression::Compression;
 use self::concurrency::Concurrency;
 pub use self::concurrency::Held;
 use self::cors::Cors;
 use self::ip::Ip;
 use self::message_limit::MessageLimit;
+use self::method_override::MethodOverride;
 use self::origins::Origins;
 use self::quota::Quota;
 use self::rate_limit::RateLimit;
 use self::security_headers::SecurityHeaders;
 pub use self::sources::Sources;
 pub use self::state::State;
+use self::version::Version;
 use crate::call::{Call, Reply};
 use crate::context::{CallContext, Caller};
 use crate::dispatch::Way;
 use crate::error::CallError;
 use crate::limits::shared::Shared;
+use crate::route::{self, Found};
 use crate::snapshot::Kept;
 use crate::telemetry::metrics::Counter;
 use crate::worker::World;
@@ -111,7 +120,7 @@ pub trait Policy: fmt::Debug + Send + Sync {
         Ok(())
     }
 
-    /// Whether shaping needs to know what the client asked: then [`CallContext::request`] has it.
+    /// Whether it needs to know what the client asked: then [`CallContext::request`] and [`CallContext::captures`] have it.
     fn needs_request(&self) -> bool {
         false
     }
@@ -122,7 +131,7 @@ pub trait Policy: fmt::Debug + Send + Sync {
 pub struct Policies {
     /// In the order in which they admit; they shape in the reverse order, so that the outermost has the last word.
     order: Vec<Step>,
-    /// Whether any of them needs the request to shape its reply.
+    /// Whether any of them needs the request as it was.
     keeps_request: bool,
 }
 
@@ -220,11 +229,18 @@ impl Policies {
         if let Some(headers) = &configured.security_headers {
             add(Arc::new(SecurityHeaders::new(headers)), Mode::Enforce);
         }
+        if let Some(compression) = &configured.compression {
+            add(Arc::new(Compression(compression.clone())), Mode::Enforce);
+        }
         if let Some(ip) = &configured.ip {
             add(Arc::new(Ip(ip.clone())), Mode::of(ip.dry_run));
         }
         if let Some(cors) = &configured.cors {
             add(Arc::new(Cors::new(cors.clone())), Mode::Enforce);
+        }
+        // Before anybody asks whether the method is allowed.
+        if let Some(methods) = &configured.method_override {
+            add(Arc::new(MethodOverride(methods.clone())), Mode::Enforce);
         }
         if !route.origins.is_empty() {
             add(Arc::new(Origins(route.origins.clone())), Mode::Enforce);
@@ -253,8 +269,26 @@ impl Policies {
             // Refuses nothing as a call begins, so that its own counter tells of dry runs.
             add(Arc::new(MessageLimit::new(route, limit, kept)), Mode::Enforce);
         }
+        if let Some(request) = &configured.request {
+            add(Arc::new(transform::Request(request.clone())), Mode::Enforce);
+        }
+        if let Some(version) = &configured.version {
+            add(Arc::new(Version(version.clone())), Mode::Enforce);
+        }
+        if let Some(response) = &configured.response {
+            add(Arc::new(transform::Response(response.clone())), Mode::Enforce);
+        }
         let keeps_request = order.iter().any(|step| step.policy.needs_request());
         Self { order, keeps_request }
+    }
+}
+
+/// Keeps what the client asked of the route that was found, where its policies need that.
+pub fn remember(found: &Found<'_>, head: &CallHead, cx: &CallContext) {
+    if of_route(cx).is_some_and(|policies| policies.keeps_request) {
+        // A call finds its route once.
+        cx.request.set(Box::new(head.clone())).ok();
+        cx.captures.set(route::captured(found, &head.target)).ok();
     }
 }
 
@@ -265,9 +299,6 @@ impl Policies {
 pub async fn admit(call: &mut Call, way: &Way, cx: &Rc<CallContext>) -> Result<Option<Box<Reply>>, CallError> {
     loop_guard::check(&call.head, cx)?;
     if let Some(policies) = of_route(cx) {
-        if policies.keeps_request {
-            cx.request.set(Box::new(call.head.clone())).ok();
-        }
         for step in &policies.order {
             let decided = match step.policy.admit(call, cx) {
                 Admit::Pass => continue,

@@ -5,6 +5,7 @@ mod authorize;
 mod credentials;
 mod edge;
 mod forwarding;
+mod shaping;
 
 /// Routes that send every call to the demo service of its protocol.
 const CATCH_ALL: &str = "

@@ -6,6 +6,7 @@ use causeway_config::{PathMatch, Rewrite, Route, Segment};
 use causeway_protocols::target::Authority;
 use causeway_protocols::{Target, TargetError};
 
+use super::Found;
 use super::captures::Captures;
 use super::pattern::regex_capture;
 
@@ -32,6 +33,33 @@ pub fn rewrite(route: &Route, captures: &Captures, target: &Target) -> Result<Ta
             target.with_path(&path)
         }
     }
+}
+
+/// What each parameter of a route's path stands for, groups of a regular expression included.
+pub fn captured(found: &Found<'_>, target: &Target) -> Vec<(Box<str>, Box<str>)> {
+    let route = found.route;
+    let names: Vec<String> = match &route.matches.path {
+        Some(PathMatch::Pattern(segments)) => segments
+            .iter()
+            .filter_map(|segment| match segment {
+                Segment::Parameter(name) | Segment::Rest(name) => Some(name.clone()),
+                Segment::Literal(_) => None,
+            })
+            .collect(),
+        Some(PathMatch::Regex(regex)) => {
+            let numbers = (1..regex.captures_len()).map(|number| number.to_string());
+            let names = regex.capture_names().flatten().map(str::to_owned);
+            names.chain(numbers).collect()
+        }
+        Some(PathMatch::Prefix(_)) | None => Vec::new(),
+    };
+    names
+        .into_iter()
+        .map(|name| {
+            let value = value(&name, route, &found.captures, target);
+            (Box::from(&*name), Box::from(&*value))
+        })
+        .collect()
 }
 
 /// A path without a prefix that ends at a slash or with the path; none where it does not begin with it.

@@ -3,38 +3,52 @@
 mod authenticate;
 mod authorize;
 mod cache;
+mod compression;
 mod concurrency;
 mod cors;
 mod ip;
 mod key;
 mod message_limit;
+mod method_override;
 mod quota;
 mod rate_limit;
 mod rules;
 mod security_headers;
+mod template;
+mod transform;
+mod version;
 
 pub use authenticate::{ApiKey, Authenticate, TokenPlace};
 pub use authorize::{Authorize, Rule, VARIABLES};
 pub use cache::{Cache, CacheQuery};
+pub use compression::{Compression, Encoding};
 pub use concurrency::Concurrency;
 pub use cors::{Cors, CorsList};
 pub use ip::IpLists;
 pub use key::LimitKey;
 pub use message_limit::{MessageLimit, OnExcess};
+pub use method_override::MethodOverride;
 pub use quota::{Period, Quota, QuotaAmount};
 pub use rate_limit::RateLimit;
 pub use security_headers::{FrameOptions, Hsts, SecurityHeaders};
+pub use template::{Template, TemplatePart};
+pub use transform::{FieldChanges, RequestTransform, ResponseTransform};
+pub use version::{Version, VersionPlace};
 
 pub(super) use authenticate::AuthenticateFile;
 pub(super) use authorize::AuthorizeFile;
 pub(super) use cache::CacheFile;
+pub(super) use compression::CompressionFile;
 pub(super) use concurrency::ConcurrencyFile;
 pub(super) use cors::CorsFile;
 pub(super) use ip::IpFile;
 pub(super) use message_limit::MessageLimitFile;
+pub(super) use method_override::MethodOverrideFile;
 pub(super) use quota::QuotaFile;
 pub(super) use rate_limit::RateLimitFile;
 pub(super) use security_headers::SecurityHeadersFile;
+pub(super) use transform::{RequestFile, ResponseFile};
+pub(super) use version::VersionFile;
 
 use super::Known;
 use super::value::{OneOrMany, optional};
@@ -50,6 +64,11 @@ pub(super) struct PoliciesFile {
     pub(super) authenticate: Option<AuthenticateFile>,
     pub(super) authorize: Option<AuthorizeFile>,
     pub(super) security_headers: Option<SecurityHeadersFile>,
+    pub(super) compression: Option<CompressionFile>,
+    pub(super) method_override: Option<MethodOverrideFile>,
+    pub(super) version: Option<VersionFile>,
+    pub(super) request: Option<RequestFile>,
+    pub(super) response: Option<ResponseFile>,
     pub(super) rate_limit: Option<OneOrMany<RateLimitFile>>,
     pub(super) quota: Option<OneOrMany<QuotaFile>>,
     pub(super) concurrency: Option<OneOrMany<ConcurrencyFile>>,
@@ -58,8 +77,14 @@ pub(super) struct PoliciesFile {
 }
 
 impl PoliciesFile {
-    /// Checks each by itself; `at` is the route.
-    pub(super) fn parse(self, at: &KeyPath, known: &Known, problems: &mut Problems) -> Option<Policies> {
+    /// Checks each by itself; `at` is the route, and `captures` are the parameters of its path.
+    pub(super) fn parse(
+        self,
+        captures: &[String],
+        at: &KeyPath,
+        known: &Known,
+        problems: &mut Problems,
+    ) -> Option<Policies> {
         let ip = optional(self.ip, |ip| ip.parse(&at.key("ip"), problems));
         let cors = optional(self.cors, |cors| cors.parse(&at.key("cors"), problems));
         let authenticate = optional(self.authenticate, |authenticate| {
@@ -78,7 +103,25 @@ impl PoliciesFile {
         let message_limit = optional(self.message_limit, |limit| {
             limit.parse(&at.key("message_limit"), problems)
         });
+        let compression = optional(self.compression, |compression| {
+            compression.parse(&at.key("compression"), problems)
+        });
+        let method_override = optional(self.method_override, |methods| {
+            methods.parse(&at.key("method_override"), problems)
+        });
+        let version = optional(self.version, |version| version.parse(&at.key("version"), problems));
+        let request = optional(self.request, |request| {
+            request.parse(captures, &at.key("request"), problems)
+        });
+        let response = optional(self.response, |response| {
+            response.parse(captures, &at.key("response"), problems)
+        });
         Some(Policies {
+            compression: compression?,
+            method_override: method_override?,
+            version: version?,
+            request: request?,
+            response: response?,
             ip: ip?,
             cors: cors?,
             authenticate: authenticate?,
