@@ -5,8 +5,10 @@ pub use crate::file::policies::{
     VARIABLES,
 };
 pub use crate::file::policies::{Cache, CacheQuery};
+pub use crate::file::policies::{Canary, CanaryPart, Compare, CompareBody, Mirror, Sticky};
 pub use crate::file::policies::{Compression, Encoding, MethodOverride, Version, VersionPlace};
 pub use crate::file::policies::{Concurrency, LimitKey, MessageLimit, OnExcess, Period, Quota, QuotaAmount, RateLimit};
+pub use crate::file::policies::{Concurrency, LimitKey, Period, Quota, QuotaAmount, RateLimit};
 pub use crate::file::policies::{FieldChanges, RequestTransform, ResponseTransform, Template, TemplatePart};
 
 /// The policies that a route has configured. They run in the order of the gateway, not of the file.
@@ -45,4 +47,8 @@ pub struct Policies {
     pub cache: Option<Cache>,
     /// What who has proven who it is may do.
     pub authorize: Option<Authorize>,
+    /// Who gets copies of its calls.
+    pub mirror: Option<Mirror>,
+    /// How a caller stays with one service of a split.
+    pub sticky: Option<Sticky>,
 }

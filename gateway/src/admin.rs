@@ -58,6 +58,11 @@ pub trait StatusSource: Send + Sync {
     /// What `/status` shows. Holds no secrets.
     fn status(&self) -> serde_json::Value;
 
+    /// What came of mirrored calls, for `/mirrors`.
+    fn mirrors(&self) -> serde_json::Value {
+        serde_json::json!({ "routes": {} })
+    }
+
     /// The configuration in use as TOML, for `/config`. Holds no secrets.
     fn config(&self) -> String;
 
@@ -75,6 +80,9 @@ pub trait Control: Send + Sync {
 
     /// Begins to drain; the answer does not wait for the end.
     fn drain(&self) -> Outcome<'_>;
+
+    /// Forgets kept replies: how many went. `what` is the query of the request.
+    fn purge(&self, what: &str) -> Outcome<'_>;
 }
 
 /// Where the admin port listens.

@@ -359,6 +359,7 @@ impl Gateway {
             token: config.token,
             hosts: config.hosts,
         };
+        self.wishes.purge_from(&self.shared.policies.cache);
         let parts = AdminParts {
             registry: telemetry.registry.clone(),
             source: Arc::new(Status {

@@ -24,6 +24,7 @@ use crate::federation::bridge::{BridgeBody, BridgeOutlet};
 use crate::federation::stream::{TunnelBody, TunnelOutlet};
 use crate::http1::{Http1Body, Http1Outlet};
 use crate::http2::{Http2Body, Http2Outlet};
+use crate::mirror::Copied;
 use crate::retry::ReplayBody;
 use crate::translate::Flow;
 
@@ -99,6 +100,8 @@ pub enum Body {
     Coded(Box<Coded>),
     /// Another body that is watched as it passes.
     Metered(Box<Metered>),
+    /// Another body that is copied as it passes.
+    Copied(Box<Copied>),
     /// What the cache is keeping, as it comes.
     Filling(Reader),
 }
@@ -128,6 +131,7 @@ impl Body {
             Self::Replay(body) => body.poll_chunk(cx),
             Self::Coded(body) => body.poll_chunk(cx),
             Self::Metered(body) => body.poll_chunk(cx),
+            Self::Copied(body) => body.poll_chunk(cx),
             Self::Filling(body) => body.poll_chunk(cx),
         }
     }
@@ -138,6 +142,7 @@ impl Body {
             Self::Http2(body) => body.absorb(cx),
             Self::Replay(body) => body.absorb(cx),
             Self::Coded(body) => body.absorb(cx),
+            Self::Copied(body) => body.absorb(cx),
             Self::Metered(body) => body.absorb(cx),
             Self::Translated(flow) => flow.absorb(cx),
             _ => {}

@@ -13,7 +13,7 @@ use crate::context::{CallContext, Caller};
 use crate::dispatch::{self, Way, dispatch};
 use crate::error::CallError;
 use crate::refuse::refuse;
-use crate::{cache, edge, policy, translate};
+use crate::{cache, canary, edge, mirror, policy, translate};
 
 /// What a client is told to wait when there is no memory for its call.
 const COME_AGAIN: Duration = Duration::from_secs(1);
@@ -69,7 +69,7 @@ async fn answer(mut call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError
     tests::panic_if_asked(&call.head);
     let world = Rc::clone(&cx.world);
     let mut keeping = None;
-    let way = match &cx.caller {
+    let mut way = match &cx.caller {
         // For a call from a site the named export is the route: host and path never choose it there.
         Caller::Site { identity, export, .. } => {
             world.exported(export, identity, cx.principal.get().map(|principal| &**principal))?
@@ -101,15 +101,24 @@ async fn answer(mut call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError
         // The socket is ours; each call on it takes this path by itself.
         return Ok(translate::mux::open(call, cx));
     }
+    let stay = canary::aim(&mut way, &call.head, cx)?;
     edge::send(&mut call.head, cx);
-    match way {
-        Way::Fixed(reply) => Ok(*reply),
+    let mirroring = mirror::begin(&mut call, cx);
+    let mut reply = match way {
+        Way::Fixed(reply) => *reply,
         Way::Service(aim) => match keeping {
             // Boxed, so that other calls do not hold its room.
-            Some(keeping) => Box::pin(keeping.answer(call, aim, cx)).await,
-            None => dispatch(call, &aim, cx).await,
+            Some(keeping) => Box::pin(keeping.answer(call, aim, cx)).await?,
+            None => dispatch(call, &aim, cx).await?,
         },
+    };
+    if let Some(mirroring) = mirroring {
+        mirroring.watch(&mut reply);
     }
+    if let Some(stay) = stay {
+        stay.tell(&mut reply.head);
+    }
+    Ok(reply)
 }
 
 /// Runs the path up to the reply's head, until the client's deadline or the one of the service, or until the proof of who

@@ -17,6 +17,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use crate::cache::Caching;
 use crate::discovery::Discovery;
 use crate::edge::Pseudonym;
+use crate::mirror::Mirror;
 use crate::policy::{self, Policies, Sources};
 use crate::route::RouteTable;
 use crate::schema::{FileError, Schemas};
@@ -45,6 +46,8 @@ pub struct Snapshot {
     pub caching: Vec<Option<Arc<Caching>>>,
     /// What each service asks of calls of other sites, by its name.
     pub export_policies: HashMap<config::Name, Policies>,
+    /// What each route copies to a second service.
+    pub mirrors: Vec<Option<Arc<Mirror>>>,
     /// For each route and each of its targets, where it leads.
     pub targets: Vec<Vec<Target>>,
     /// Limits of the HTTP/1.1 parser.
@@ -235,6 +238,11 @@ impl Snapshot {
             .zip(&route_patterns)
             .map(|(route, pattern)| metrics.route(&route.name, pattern))
             .collect();
+        let mirrors = config
+            .routes
+            .iter()
+            .map(|route| Mirror::build(route, &kept.policies.mirrors, metrics).map(Arc::new))
+            .collect();
         let caching = config
             .routes
             .iter()
@@ -258,6 +266,7 @@ impl Snapshot {
             policies,
             caching,
             export_policies,
+            mirrors,
             route_metrics,
             route_patterns,
             export_metrics,

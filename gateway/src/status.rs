@@ -18,6 +18,10 @@ pub(crate) struct Status {
 }
 
 impl StatusSource for Status {
+    fn mirrors(&self) -> Value {
+        self.shared.policies.mirrors.show()
+    }
+
     fn status(&self) -> Value {
         let state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let config = state.config();

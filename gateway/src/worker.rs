@@ -36,7 +36,7 @@ use crate::snapshot::Snapshot;
 
 pub use drain_wait::DrainWait;
 pub use permit::Permit;
-pub use world::World;
+pub use world::{Wanted, World};
 
 /// What a worker is told.
 #[derive(Debug)]

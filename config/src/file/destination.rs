@@ -8,8 +8,9 @@ use serde::Deserialize;
 
 use super::Known;
 use super::endpoints::MAX_WEIGHT;
+use super::policies::CanaryFile;
 use super::services::peer;
-use super::value::{LongForm, TextOr, all, is_name, whole};
+use super::value::{LongForm, TextOr, all, is_name, optional, whole};
 use crate::model::{Destination, Match, PathMatch, Segment, ServiceRef, WeightedTarget};
 use crate::path::KeyPath;
 use crate::problems::{Problems, did_you_mean};
@@ -33,6 +34,8 @@ pub(super) struct TargetFile {
     weight: Option<i64>,
     /// Tier, 0 to 65535: a call goes to the lowest that can take it. Default: 0.
     priority: Option<i64>,
+    /// Who goes there whatever the weights.
+    canary: Option<CanaryFile>,
 }
 
 impl LongForm for TargetFile {}
@@ -68,6 +71,7 @@ pub(super) fn to(to: ToFile, at: &KeyPath, known: &Known, problems: &mut Problem
                 service,
                 weight: 1,
                 priority: 0,
+                canary: None,
             }]));
         }
         TextOr::Long(list) => list,
@@ -81,6 +85,7 @@ pub(super) fn to(to: ToFile, at: &KeyPath, known: &Known, problems: &mut Problem
             service: service_ref(&text, at, known, problems)?,
             weight: 1,
             priority: 0,
+            canary: None,
         }),
         TextOr::Long(target) => {
             let weight = whole(target.weight.or(Some(1)), &at.key("weight"), 0..=MAX_WEIGHT, problems);
@@ -92,10 +97,12 @@ pub(super) fn to(to: ToFile, at: &KeyPath, known: &Known, problems: &mut Problem
                     None
                 }
             };
+            let canary = optional(target.canary, |canary| canary.parse(&at.key("canary"), problems));
             Some(WeightedTarget {
                 service: service?,
                 weight: weight?,
                 priority: priority?,
+                canary: canary?,
             })
         }
     })?;
@@ -107,7 +114,7 @@ pub(super) fn to(to: ToFile, at: &KeyPath, known: &Known, problems: &mut Problem
 }
 
 /// `orders` or `orders@azure`.
-fn service_ref(text: &str, at: &KeyPath, known: &Known, problems: &mut Problems) -> Option<ServiceRef> {
+pub(super) fn service_ref(text: &str, at: &KeyPath, known: &Known, problems: &mut Problems) -> Option<ServiceRef> {
     let Some((service, site)) = text.split_once('@') else {
         if known.services.contains(text) {
             return Some(ServiceRef {

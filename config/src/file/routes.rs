@@ -11,8 +11,8 @@ use super::destination::{FixedFile, RedirectFile, ToFile, captures, template, to
 use super::matching::{MatchFile, prefix};
 use super::policies::{
     AuthenticateFile, AuthorizeFile, CacheFile, CompressionFile, ConcurrencyFile, CorsFile, IpFile, MessageLimitFile,
-    MethodOverrideFile, PoliciesFile, QuotaFile, RateLimitFile, RequestFile, ResponseFile, SecurityHeadersFile,
-    VersionFile,
+    MethodOverrideFile, MirrorFile, PoliciesFile, QuotaFile, RateLimitFile, RequestFile, ResponseFile,
+    SecurityHeadersFile, StickyFile, VersionFile,
 };
 use super::retry::RetryFile;
 use super::services::LONGEST;
@@ -79,6 +79,10 @@ pub(super) struct RouteFile {
     cache: Option<CacheFile>,
     /// What who has proven who it is may do.
     authorize: Option<AuthorizeFile>,
+    /// Send calls to a second service, too, and compare the answers.
+    mirror: Option<MirrorFile>,
+    /// Keep a caller with one service of `to`.
+    sticky: Option<StickyFile>,
 }
 
 /// Route names in use, for those that have to be made.
@@ -210,6 +214,8 @@ impl RouteFile {
             concurrency: self.concurrency,
             cache: self.cache,
             message_limit: self.message_limit,
+            mirror: self.mirror,
+            sticky: self.sticky,
         };
         let captures = matches.as_ref().map(captures).unwrap_or_default();
         let policies = policies.parse(&captures, at, known, problems);

@@ -122,6 +122,8 @@ pub struct WeightedTarget {
     pub weight: u32,
     /// Tier: a call goes to the lowest that can take it. Default 0.
     pub priority: u16,
+    /// Who goes there whatever the weights.
+    pub canary: Option<crate::policies::Canary>,
 }
 
 /// `"orders"` or `"orders@azure"`.

@@ -36,8 +36,8 @@ where
         return reply(StatusCode::NOT_FOUND, TEXT, "only /metrics is here\n");
     }
     match path {
-        "/reload" | "/drain" => return change(request, surface, shared).await,
-        "/" | "/config" | "/livez" | "/metrics" | "/readyz" | "/startupz" | "/status" | "/traces" => {}
+        "/reload" | "/drain" | "/purge" => return change(request, surface, shared).await,
+        "/" | "/config" | "/livez" | "/metrics" | "/mirrors" | "/readyz" | "/startupz" | "/status" | "/traces" => {}
         _ => return reply(StatusCode::NOT_FOUND, TEXT, "nothing here; see /\n"),
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -65,6 +65,7 @@ where
             }
         }
         "/config" => reply(StatusCode::OK, TOML, shared.parts.source.config()),
+        "/mirrors" => reply(StatusCode::OK, JSON, format!("{:#}\n", shared.parts.source.mirrors())),
         "/status" => reply(StatusCode::OK, JSON, format!("{:#}\n", shared.parts.source.status())),
         "/traces" => match &shared.parts.memory {
             Some(memory) => {
@@ -76,7 +77,7 @@ where
         _ => reply(
             StatusCode::OK,
             TEXT,
-            "/livez\n/readyz?verbose\n/startupz\n/metrics\n/status\n/config\n/traces\n",
+            "/livez\n/readyz?verbose\n/startupz\n/metrics\n/status\n/config\n/mirrors\n/traces\n",
         ),
     }
 }

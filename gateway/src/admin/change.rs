@@ -16,16 +16,16 @@ use super::{Shared, Surface};
 /// Of a request's body: there is nothing to say but `{}`.
 const BODY: usize = 4096;
 
-/// Answers `POST /reload` and `POST /drain`.
+/// Answers `POST /reload`, `POST /drain` and `POST /purge`.
 pub(super) async fn change<B>(request: Request<B>, surface: Surface, shared: &Shared) -> Response<Full<Bytes>>
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
 {
     let (head, body) = request.into_parts();
-    let name = if head.uri.path() == "/reload" {
-        "reload"
-    } else {
-        "drain"
+    let name = match head.uri.path() {
+        "/reload" => "reload",
+        "/purge" => "purge",
+        _ => "drain",
     };
     let Some(control) = &shared.parts.control else {
         return reply(StatusCode::FORBIDDEN, TEXT, "this gateway takes no changes\n");
@@ -52,10 +52,10 @@ where
     {
         return refused(answer);
     }
-    let result = if name == "reload" {
-        control.reload().await
-    } else {
-        control.drain().await
+    let result = match name {
+        "reload" => control.reload().await,
+        "purge" => control.purge(head.uri.query().unwrap_or_default()).await,
+        _ => control.drain().await,
     };
     let label = if result.is_ok() { "success" } else { "failure" };
     shared.changes.with(&[name, label]).inc();

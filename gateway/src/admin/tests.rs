@@ -41,6 +41,11 @@ impl Control for Gateway {
         Box::pin(async { Err(serde_json::json!({ "problems": ["routes[0].to: no such service"] })) })
     }
 
+    fn purge(&self, what: &str) -> Outcome<'_> {
+        let what = what.to_owned();
+        Box::pin(std::future::ready(Ok(serde_json::json!({ "purged": what }))))
+    }
+
     fn drain(&self) -> Outcome<'_> {
         Box::pin(async {
             self.drained.store(true, Ordering::Relaxed);

@@ -6,6 +6,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::admin::{Control, Outcome};
+use crate::cache::{Store, purge};
 use crate::reload::{Reloader, Trigger};
 
 /// Takes the wishes. Whoever runs the gateway says how it is reloaded, and waits for the wish to stop.
@@ -13,12 +14,18 @@ use crate::reload::{Reloader, Trigger};
 pub struct Wishes {
     reloader: OnceLock<Arc<Reloader>>,
     stop: watch::Sender<bool>,
+    cache: OnceLock<Arc<Store>>,
 }
 
 impl Wishes {
     /// Reloads are done by this one from now on; before, they are refused. Only the first counts.
     pub fn reload_by(&self, reloader: &Arc<Reloader>) {
         self.reloader.set(Arc::clone(reloader)).ok();
+    }
+
+    /// Kept replies are forgotten here. Only the first counts.
+    pub(super) fn purge_from(&self, cache: &Arc<Store>) {
+        self.cache.set(Arc::clone(cache)).ok();
     }
 
     /// Ready when somebody wants the gateway to drain.
@@ -44,6 +51,15 @@ impl Control for Wishes {
                 Err(error) => Err(problems(vec![error.to_string()])),
             }
         })
+    }
+
+    fn purge(&self, what: &str) -> Outcome<'_> {
+        let purged = match (self.cache.get(), purge::parse(what)) {
+            (Some(cache), Ok(wanted)) => Ok(json!({ "purged": wanted.purge(cache) })),
+            (None, _) => Err(json!({ "problems": ["this gateway keeps nothing"] })),
+            (_, Err(problem)) => Err(json!({ "problems": [problem] })),
+        };
+        Box::pin(std::future::ready(purged))
     }
 
     fn drain(&self) -> Outcome<'_> {

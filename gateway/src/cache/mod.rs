@@ -14,6 +14,7 @@ pub mod entry;
 mod fill;
 pub mod freshness;
 pub mod key;
+pub mod purge;
 pub mod reply;
 mod status;
 pub mod store;

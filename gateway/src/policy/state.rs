@@ -15,6 +15,7 @@ use crate::limits::holds::Holds;
 use crate::limits::quotas::Quotas;
 use crate::limits::shared::Shared;
 use crate::limits::store::{Store, StoreError};
+use crate::mirror::report::Reports;
 
 /// What policies keep.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct State {
     pub handle: Handle,
     /// Replies that routes keep.
     pub cache: Arc<cache::Store>,
+    /// What came of mirrored calls.
+    pub mirrors: Arc<Reports>,
     /// What was spent of rate limits.
     pub counters: Arc<Counters>,
     /// Open calls that are counted.
@@ -49,6 +52,7 @@ impl State {
         Self {
             handle,
             cache: Arc::default(),
+            mirrors: Arc::default(),
             counters: Arc::default(),
             holds: Arc::default(),
             quotas: Arc::default(),

@@ -324,6 +324,7 @@ fn target(weight: u32, priority: u16) -> WeightedTarget {
         },
         weight,
         priority,
+        canary: None,
     }
 }
 

@@ -30,6 +30,15 @@ pub struct World {
     links: Vec<Rc<PeerLink>>,
 }
 
+/// Which target of a split a call is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The one that this number falls on, by weight.
+    Share(u64),
+    /// This one.
+    Target(usize),
+}
+
 impl World {
     pub(super) fn build(
         snapshot: Arc<Snapshot>,
@@ -93,8 +102,23 @@ impl World {
             Some(_) => Some(route::rewrite(route, &found.captures, &head.target).map_err(bad)?),
             None => None,
         };
+        let aim = self.aim(found.index, route, split, None)?;
+        Ok((Way::Service(aim), target))
+    }
+
+    /// Where a call of this route goes: to this target, if it can take calls, else to one by weight.
+    ///
+    /// # Errors
+    /// None with a configuration that was checked.
+    pub fn aim(
+        &self,
+        index: usize,
+        route: &config::Route,
+        split: &[config::WeightedTarget],
+        wanted: Option<Wanted>,
+    ) -> Result<Aim, CallError> {
         let nothing = || CallError::new(FailureKind::Internal, "the route leads nowhere");
-        let leads = self.snapshot.targets.get(found.index).ok_or_else(nothing)?;
+        let leads = self.snapshot.targets.get(index).ok_or_else(nothing)?;
         let upstream = |at: usize| match leads.get(at)? {
             Target::Local(at) => Some(Upstream::Local(Rc::clone(self.services.get(*at)?))),
             Target::Remote(peer) => Some(Upstream::Remote {
@@ -102,7 +126,7 @@ impl World {
                 export: config::Name::clone(&split.get(at)?.service.service),
             }),
         };
-        let (chosen, others) = match split.as_slice() {
+        let (chosen, others) = match split {
             [_] => (0, Vec::new()),
             _ => {
                 let able = |at: usize| match leads.get(at) {
@@ -110,7 +134,12 @@ impl World {
                     Some(Target::Remote(at)) => self.links.get(*at).is_some_and(|link| link.is_up()),
                     None => false,
                 };
-                let chosen = route::pick(split, able, rand::random()).ok_or_else(nothing)?;
+                let chosen = match wanted {
+                    Some(Wanted::Target(at)) if able(at) => Some(at),
+                    Some(Wanted::Share(share)) => route::pick(split, able, share),
+                    _ => route::pick(split, able, rand::random()),
+                };
+                let chosen = chosen.ok_or_else(nothing)?;
                 (chosen, route::later(split, able, chosen))
             }
         };
@@ -119,14 +148,28 @@ impl World {
             Upstream::Local(service) => route.timeout.or_else(|| service.config().timeouts.total),
             Upstream::Remote { .. } => Some(route.timeout.unwrap_or(REMOTE_TOTAL)),
         };
-        let aim = Aim {
+        Ok(Aim {
             to,
             others: others.into_iter().filter_map(upstream).collect(),
             total,
             max_body: policy::max_body(Some(route), &self.snapshot.config.limits),
-            route: Some(found.index),
-        };
-        Ok((Way::Service(aim), target))
+            route: Some(index),
+        })
+    }
+
+    /// A service of this site or of a peer, by its name in the configuration.
+    pub fn upstream(&self, wanted: &config::ServiceRef) -> Option<Upstream> {
+        let here = &self.snapshot.config.site.name;
+        match wanted.site.as_ref().filter(|site| *site != here) {
+            None => {
+                let at = self.snapshot.service_index.get(&wanted.service)?;
+                Some(Upstream::Local(Rc::clone(self.services.get(*at)?)))
+            }
+            Some(site) => Some(Upstream::Remote {
+                link: Rc::clone(self.link(site)?),
+                export: config::Name::clone(&wanted.service),
+            }),
+        }
     }
 
     /// Whether a site may use a service, so that what it has open may go on.

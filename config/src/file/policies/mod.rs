@@ -10,10 +10,12 @@ mod ip;
 mod key;
 mod message_limit;
 mod method_override;
+mod mirror;
 mod quota;
 mod rate_limit;
 mod rules;
 mod security_headers;
+mod sticky;
 mod template;
 mod transform;
 mod version;
@@ -28,9 +30,11 @@ pub use ip::IpLists;
 pub use key::LimitKey;
 pub use message_limit::{MessageLimit, OnExcess};
 pub use method_override::MethodOverride;
+pub use mirror::{Compare, CompareBody, Mirror};
 pub use quota::{Period, Quota, QuotaAmount};
 pub use rate_limit::RateLimit;
 pub use security_headers::{FrameOptions, Hsts, SecurityHeaders};
+pub use sticky::{Canary, CanaryPart, Sticky};
 pub use template::{Template, TemplatePart};
 pub use transform::{FieldChanges, RequestTransform, ResponseTransform};
 pub use version::{Version, VersionPlace};
@@ -44,9 +48,11 @@ pub(super) use cors::CorsFile;
 pub(super) use ip::IpFile;
 pub(super) use message_limit::MessageLimitFile;
 pub(super) use method_override::MethodOverrideFile;
+pub(super) use mirror::MirrorFile;
 pub(super) use quota::QuotaFile;
 pub(super) use rate_limit::RateLimitFile;
 pub(super) use security_headers::SecurityHeadersFile;
+pub(super) use sticky::{CanaryFile, StickyFile};
 pub(super) use transform::{RequestFile, ResponseFile};
 pub(super) use version::VersionFile;
 
@@ -74,6 +80,8 @@ pub(super) struct PoliciesFile {
     pub(super) concurrency: Option<OneOrMany<ConcurrencyFile>>,
     pub(super) cache: Option<CacheFile>,
     pub(super) message_limit: Option<MessageLimitFile>,
+    pub(super) mirror: Option<MirrorFile>,
+    pub(super) sticky: Option<StickyFile>,
 }
 
 impl PoliciesFile {
@@ -99,6 +107,8 @@ impl PoliciesFile {
         let rate_limit = rate_limit::parse(self.rate_limit, &at.key("rate_limit"), problems);
         let quota = quota::parse(self.quota, &at.key("quota"), problems);
         let concurrency = concurrency::parse(self.concurrency, &at.key("concurrency"), problems);
+        let mirror = optional(self.mirror, |mirror| mirror.parse(&at.key("mirror"), known, problems));
+        let sticky = optional(self.sticky, |sticky| sticky.parse(&at.key("sticky"), problems));
         let cache = optional(self.cache, |cache| cache.parse(&at.key("cache"), problems));
         let message_limit = optional(self.message_limit, |limit| {
             limit.parse(&at.key("message_limit"), problems)
@@ -132,6 +142,8 @@ impl PoliciesFile {
             concurrency: concurrency?,
             cache: cache?,
             message_limit: message_limit?,
+            mirror: mirror?,
+            sticky: sticky?,
         })
     }
 }

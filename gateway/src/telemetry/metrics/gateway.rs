@@ -83,6 +83,8 @@ pub struct GatewayMetrics {
     pub discovery_endpoints: Family<Gauge>,
     /// `causeway_cache_lookups_total{route,result}`
     pub cache_lookups: Family<Counter>,
+    /// `causeway_mirror_calls_total{route,result}`
+    pub mirror_calls: Family<Counter>,
     /// `causeway_limit_hit_total{limit}`
     pub limit_hit: Family<Counter>,
     /// `causeway_policy_refusals_total{route,policy,mode}`: `enforce`, or `dry_run` for calls that went on.
@@ -208,6 +210,11 @@ impl GatewayMetrics {
                 "causeway_discovery_endpoints",
                 "Endpoints that a name has now.",
                 &["name"],
+            ),
+            mirror_calls: registry.counter(
+                "causeway_mirror_calls_total",
+                "Copies of calls to a second service, by what became of them.",
+                &["route", "result"],
             ),
             cache_lookups: registry.counter(
                 "causeway_cache_lookups_total",
