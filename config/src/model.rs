@@ -2,6 +2,7 @@
 //!
 //! Only [`crate::load`] makes a [`Config`]; the file types that mirror what people write are in `file`.
 
+mod aggregate;
 mod authentication;
 mod edge;
 mod federation;
@@ -23,6 +24,7 @@ use causeway_pki::TrustDomain;
 
 use crate::secret::Secret;
 
+pub use aggregate::*;
 pub use authentication::*;
 pub use edge::*;
 pub use federation::*;

@@ -8,6 +8,7 @@ use causeway_config as config;
 use causeway_protocols::plan::{Needs, Plan};
 use causeway_protocols::{CallHead, FailureKind, Protocol, name};
 
+use crate::aggregate::Ask;
 use crate::call::{Call, Reply};
 use crate::context::CallContext;
 use crate::error::{CallError, Retry};
@@ -24,6 +25,8 @@ use crate::{edge, federation, service, translate};
 /// What the route, or the export, decided.
 #[derive(Debug)]
 pub enum Way {
+    /// Several are asked, and their results become one answer.
+    Aggregate(Ask),
     /// The answer is known.
     Fixed(Box<Reply>),
     /// Somebody has to be asked.

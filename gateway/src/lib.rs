@@ -3,6 +3,7 @@
 //! `gateway/README.md` tells the life of a call through these modules.
 
 pub mod admin;
+pub mod aggregate;
 pub mod app;
 pub mod authentication;
 pub mod cache;

@@ -13,7 +13,7 @@ use crate::context::{CallContext, Caller};
 use crate::dispatch::{self, Way, dispatch};
 use crate::error::CallError;
 use crate::refuse::refuse;
-use crate::{cache, canary, edge, mirror, policy, translate};
+use crate::{aggregate, cache, canary, edge, mirror, policy, translate};
 
 /// What a client is told to wait when there is no memory for its call.
 const COME_AGAIN: Duration = Duration::from_secs(1);
@@ -105,6 +105,7 @@ async fn answer(mut call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError
     edge::send(&mut call.head, cx);
     let mirroring = mirror::begin(&mut call, cx);
     let mut reply = match way {
+        Way::Aggregate(ask) => Box::pin(aggregate::answer(&ask, call, cx)).await?,
         Way::Fixed(reply) => *reply,
         Way::Service(aim) => match keeping {
             // Boxed, so that other calls do not hold its room.

@@ -3,6 +3,7 @@
 //! Every key is optional to serde, so that a missing one is a problem like any other, told at its place together
 //! with the rest.
 
+mod aggregate;
 mod balance;
 mod cache;
 mod consumers;

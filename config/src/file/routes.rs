@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Known;
+use super::aggregate::AggregateFile;
 use super::destination::{FixedFile, RedirectFile, ToFile, captures, template, to};
+use super::destination::{FixedFile, RedirectFile, ToFile, template, to};
 use super::matching::{MatchFile, prefix};
 use super::policies::{
     AuthenticateFile, AuthorizeFile, CacheFile, CompressionFile, ConcurrencyFile, CorsFile, IpFile, MessageLimitFile,
@@ -35,6 +37,8 @@ pub(super) struct RouteFile {
     to: Option<ToFile>,
     /// Answer with a redirect instead of `to`.
     redirect: Option<RedirectFile>,
+    /// Answer with the results of several calls instead of `to`.
+    aggregate: Option<AggregateFile>,
     /// Answer with this text instead of `to`.
     fixed: Option<FixedFile>,
     /// The path to send instead, e.g. `/new/{rest*}`.
@@ -146,12 +150,21 @@ impl RouteFile {
         };
         let matches = matches.parse(&at.key("match"), problems);
         let to_service = self.to.is_some();
+        let aggregated = self.aggregate.is_some();
         let to = match (self.to, self.redirect, self.fixed) {
+            (None, None, None) if aggregated => self
+                .aggregate
+                .and_then(|legs| legs.parse(&at.key("aggregate"), matches.as_ref(), known, problems)),
+            _ if aggregated => {
+                let hint = "write one of `to`, `redirect`, `fixed` and `aggregate`";
+                problems.add_hint(at, "leads to several places", hint);
+                None
+            }
             (Some(target), None, None) => to(target, &at.key("to"), known, problems),
             (None, Some(redirect), None) => redirect.parse(&at.key("redirect"), matches.as_ref(), problems),
             (None, None, Some(fixed)) => fixed.parse(&at.key("fixed"), problems),
             (None, None, None) => {
-                let broken = ["to", "redirect", "fixed"]
+                let broken = ["to", "redirect", "fixed", "aggregate"]
                     .iter()
                     .any(|key| problems.broken(&at.key(key)));
                 if !broken {
@@ -180,7 +193,10 @@ impl RouteFile {
         };
         if let Some(Some(rewrite)) = &rewrite
             && !to_service
-            && matches!(to, Some(Destination::Redirect { .. } | Destination::Fixed { .. }))
+            && matches!(
+                to,
+                Some(Destination::Redirect { .. } | Destination::Fixed { .. } | Destination::Aggregate(_))
+            )
         {
             let key = if matches!(rewrite, Rewrite::Template(_)) {
                 "rewrite"

@@ -93,6 +93,8 @@ pub struct GrpcMatch {
 /// What a route points at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
+    /// One answer from several calls.
+    Aggregate(Box<super::Aggregate>),
     /// One or several services by weight.
     Split(Vec<WeightedTarget>),
     /// A redirect.

@@ -172,6 +172,11 @@ fn told(head: &CallHead, config: &Config) -> Told {
 /// Where the route leads, and what arrives there.
 fn leads(out: &mut String, route: &config::Route, found: &route::Found<'_>, head: &CallHead, config: &Config) {
     match &route.to {
+        Destination::Aggregate(aggregate) => {
+            for leg in &aggregate.legs {
+                let _ = writeln!(out, "leg       {} at {}", leg.name, destination(&leg.to, config));
+            }
+        }
         Destination::Redirect { status, location } => {
             let location = route::location(location, route, &found.captures, &head.target);
             let location = location.unwrap_or_else(|error| format!("(refused: {error})"));

@@ -9,6 +9,7 @@ use causeway_pki::Identity;
 use causeway_protocols::{CallHead, FailureKind, Length, ReplyHead, name};
 use http::StatusCode;
 
+use crate::aggregate::Ask;
 use crate::call::Reply;
 use crate::clock::Clock;
 use crate::dispatch::{Aim, Upstream, Way};
@@ -89,6 +90,14 @@ impl World {
         let route = found.route;
         let bad = |error: causeway_protocols::TargetError| CallError::new(FailureKind::BadRequest, error.to_string());
         let split = match &route.to {
+            Destination::Aggregate(_) => {
+                let captured = route::captured(route, &found.captures, &head.target);
+                let ask = Ask {
+                    route: found.index,
+                    captured,
+                };
+                return Ok((Way::Aggregate(ask), None));
+            }
             Destination::Redirect { status, location } => {
                 let location = route::location(location, route, &found.captures, &head.target).map_err(bad)?;
                 return Ok((Way::Fixed(Box::new(redirect(*status, &location))), None));
