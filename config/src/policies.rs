@@ -8,7 +8,6 @@ pub use crate::file::policies::{Cache, CacheQuery};
 pub use crate::file::policies::{Canary, CanaryPart, Compare, CompareBody, Mirror, Sticky};
 pub use crate::file::policies::{Compression, Encoding, MethodOverride, Version, VersionPlace};
 pub use crate::file::policies::{Concurrency, LimitKey, MessageLimit, OnExcess, Period, Quota, QuotaAmount, RateLimit};
-pub use crate::file::policies::{Concurrency, LimitKey, Period, Quota, QuotaAmount, RateLimit};
 pub use crate::file::policies::{FieldChanges, RequestTransform, ResponseTransform, Template, TemplatePart};
 
 /// The policies that a route has configured. They run in the order of the gateway, not of the file.

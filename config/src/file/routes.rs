@@ -9,7 +9,6 @@ use serde::Deserialize;
 use super::Known;
 use super::aggregate::AggregateFile;
 use super::destination::{FixedFile, RedirectFile, ToFile, captures, template, to};
-use super::destination::{FixedFile, RedirectFile, ToFile, template, to};
 use super::matching::{MatchFile, prefix};
 use super::policies::{
     AuthenticateFile, AuthorizeFile, CacheFile, CompressionFile, ConcurrencyFile, CorsFile, IpFile, MessageLimitFile,

@@ -24,7 +24,7 @@ use crate::payload::{Body, collect};
 use crate::serve::within_deadline;
 
 /// What the route's match captured, by name; none where there is no such name.
-pub type Captured = Vec<(String, String)>;
+pub type Captured = Vec<(Box<str>, Box<str>)>;
 
 /// What a route with legs is asked.
 #[derive(Debug)]

@@ -19,7 +19,9 @@ impl Values<'_> {
         match piece {
             Piece::Text(text) => Some(Value::from(text.as_str())),
             Piece::Capture(name) => {
-                let found = self.captured.iter().find(|(known, _)| known == name)?;
+                // The star only says how it is written.
+                let name = name.trim_end_matches('*');
+                let found = self.captured.iter().find(|(known, _)| **known == *name)?;
                 Some(Value::from(decoded(&found.1)))
             }
             Piece::Result { leg, pointer } => (self.results)(*leg)?.pointer(pointer).cloned(),
@@ -117,10 +119,7 @@ mod tests {
     use super::*;
 
     fn fill<T>(with: impl Fn(&Values<'_>) -> T) -> T {
-        let captured = vec![
-            ("id".to_owned(), "a%26b=%C3%A9".to_owned()),
-            ("rest*".to_owned(), "x/y%20z".to_owned()),
-        ];
+        let captured = vec![("id".into(), "a%26b=%C3%A9".into()), ("rest".into(), "x/y%20z".into())];
         let user = json!({ "name": "a/b?c", "age": 7, "tags": ["x"], "ok": true, "none": null });
         let results = |at: usize| (at == 0).then_some(&user);
         with(&Values {

@@ -191,27 +191,6 @@ fn parts(template: &str) -> impl Iterator<Item = Part<'_>> {
 }
 
 /// What a name stands for; nothing where it is unknown, which a checked configuration does not have.
-/// What a route's match captured of a path, by name; with a `*` what captured all that was left.
-pub fn captured(route: &Route, captures: &Captures, target: &Target) -> Vec<(String, String)> {
-    let named = |name: &str, shown: String| (shown, value(name, route, captures, target).into_owned());
-    match &route.matches.path {
-        Some(PathMatch::Pattern(segments)) => segments
-            .iter()
-            .filter_map(|segment| match segment {
-                Segment::Literal(_) => None,
-                Segment::Parameter(name) => Some(named(name, name.clone())),
-                Segment::Rest(name) => Some(named(name, format!("{name}*"))),
-            })
-            .collect(),
-        Some(PathMatch::Regex(regex)) => {
-            let numbers = (1..regex.captures_len()).map(|number| number.to_string());
-            let names = regex.capture_names().flatten().map(str::to_owned).chain(numbers);
-            names.map(|name| named(&name, name.clone())).collect()
-        }
-        Some(PathMatch::Prefix(_)) | None => Vec::new(),
-    }
-}
-
 fn value<'a>(name: &str, route: &Route, captures: &Captures, target: &'a Target) -> Cow<'a, str> {
     let path = target.path();
     let captured = match &route.matches.path {

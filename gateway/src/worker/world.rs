@@ -91,7 +91,7 @@ impl World {
         let bad = |error: causeway_protocols::TargetError| CallError::new(FailureKind::BadRequest, error.to_string());
         let split = match &route.to {
             Destination::Aggregate(_) => {
-                let captured = route::captured(route, &found.captures, &head.target);
+                let captured = route::captured(found, &head.target);
                 let ask = Ask {
                     route: found.index,
                     captured,
