@@ -285,6 +285,7 @@ mod tests {
                 fs::write(files.join(name), "").unwrap();
             }
         }
+        fs::write(dir.path().join("echo.binpb"), "").unwrap();
         let mut values = vec![("@DIR@", dir.path().display().to_string())];
         let places = [
             "@ENTRY@",

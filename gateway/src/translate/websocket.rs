@@ -85,6 +85,10 @@ pub fn incoming(call: &CallHead, body: Body, schema: Option<&Schema>, limits: Li
             up = up.with(content);
         }
     }
+    // An empty text is for those who send many: one message is all that the others have to say.
+    if called.method().is_some_and(|method| !method.shape().client_streams()) {
+        up = up.only_one();
+    }
     Ok(Incoming {
         up,
         called,

@@ -232,7 +232,10 @@ async fn websocket(place: &Place, backend: Protocol, ask: &Ask) -> Told {
     for request in &ask.requests {
         socket.send(Message::text(request.to_string())).await.unwrap();
     }
-    socket.send(Message::text("")).await.ok();
+    // Only who may send several messages has to say that none follows.
+    if matches!(ask.method, "Sum" | "Chat") || backend == Protocol::WebSocket {
+        socket.send(Message::text("")).await.ok();
+    }
     let mut told = Told::default();
     while let Some(message) = socket.next().await {
         match message.unwrap() {
