@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use causeway_config as config;
 use causeway_pki::Identity;
 use causeway_protocols::{CallHead, FailureKind, Protocol};
 
@@ -96,6 +97,8 @@ pub struct CallContext {
     pub streams: Cell<bool>,
     /// Why it is to end now, whatever it is doing.
     stopped: RefCell<Option<Broken>>,
+    /// Whether it is among the first to be refused, or the last, as its route or the other site says.
+    pub priority: Cell<config::Priority>,
     /// The route it has found, by index; none before that, and for a call from a site.
     pub route: Cell<Option<usize>>,
     /// What the client asked, where a policy of its route needs it: before anything of it was changed.
@@ -182,6 +185,7 @@ impl CallContext {
             authorized: OnceCell::new(),
             streams: Cell::new(false),
             stopped: RefCell::default(),
+            priority: Cell::default(),
             route: Cell::new(None),
             request: OnceCell::new(),
             captures: OnceCell::new(),

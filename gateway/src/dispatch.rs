@@ -1,5 +1,6 @@
 //! Sending a call: pick an endpoint or a tunnel, try, and try again where that is safe.
 
+use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,8 +19,10 @@ use crate::payload::Body;
 use crate::retry::Replay;
 use crate::retry::budget::Budget;
 use crate::retry::discard::discard;
+use crate::retry::hedge;
 use crate::retry::rule::{Rule, Safe, Verdict};
 use crate::service::Service;
+use crate::service::breaker::COME_AGAIN;
 use crate::{edge, federation, service, translate};
 
 /// What the route, or the export, decided.
@@ -105,13 +108,14 @@ impl Upstream {
 /// # Errors
 /// That of the last attempt.
 pub async fn dispatch(call: Call, aim: &Aim, cx: &Rc<CallContext>) -> Result<Reply, CallError> {
+    shed(cx)?;
     arm(aim, cx)?;
     let Call { mut head, body } = call;
     let retry = aim.retry(cx);
     let mut payload = Payload::new(body, Again::of(retry, aim), head.protocol);
     let (mut to, mut others) = (&aim.to, aim.others.iter());
     to.budget().count_call(cx.started);
-    let mut tried = Vec::new();
+    let tried = RefCell::default();
     let mut attempt = 0u8;
     let outcome = loop {
         attempt = attempt.saturating_add(1);
@@ -123,14 +127,30 @@ pub async fn dispatch(call: Call, aim: &Aim, cx: &Rc<CallContext>) -> Result<Rep
             // Hexadecimal digits and dashes are always taken.
             head.fields.set(name::TRACEPARENT, trace).ok();
         }
-        let outcome = try_once(&head, body, to, retry.per_try, trace, &mut tried, cx).await;
-        if !payload.is_there() {
-            break outcome;
-        }
         let rule = Rule {
             retry,
             safe: Safe::of(&head, to.service().map(|service| service.config())),
         };
+        let hedge = to.service().filter(|_| rule.safe == Safe::Idempotent);
+        let outcome = match hedge.and_then(|service| service.hedge()) {
+            None => try_once(&head, body, to, retry.per_try, trace, &tried, cx).await,
+            Some((after, mut left)) => {
+                let begin = |body| try_once(&head, body, to, retry.per_try, trace, &tried, cx);
+                let more = || {
+                    left = left.checked_sub(1)?;
+                    let body = payload.complete()?;
+                    may_hedge(to, retry.budget_percent, cx).then(|| Box::pin(begin(body)) as hedge::Attempt<'_, _, _>)
+                };
+                let outcome = hedge::race(Box::pin(begin(body)), after, more).await;
+                if let Ok(Reply { lease: Some(lease), .. }) = &outcome {
+                    cx.record.borrow_mut().won_at(lease.endpoint().address);
+                }
+                outcome
+            }
+        };
+        if !payload.is_there() {
+            break outcome;
+        }
         let verdict = match &outcome {
             Ok(reply) => rule.of_reply(&reply.head),
             Err(error) => rule.of_error(error),
@@ -154,7 +174,7 @@ pub async fn dispatch(call: Call, aim: &Aim, cx: &Rc<CallContext>) -> Result<Rep
             cx.worker.shared.services.metrics().failovers.inc();
             give_up(outcome, cx).await;
             (to, attempt) = (next, 0);
-            tried.clear();
+            tried.borrow_mut().clear();
         } else {
             break outcome;
         }
@@ -183,6 +203,28 @@ async fn give_up(outcome: Result<Reply, CallError>, cx: &Rc<CallContext>) {
     }
 }
 
+/// Refuses calls that come first when there is too much: those of low priority while memory is getting short.
+fn shed(cx: &CallContext) -> Result<(), CallError> {
+    if cx.priority.get() != config::Priority::Low || !cx.worker.shared.memory.is_near() {
+        return Ok(());
+    }
+    cx.worker
+        .observer
+        .shared()
+        .metrics
+        .limit_hit
+        .with(&["memory_low_priority"])
+        .inc();
+    let error = CallError::new(
+        FailureKind::Overload,
+        "the process uses more than 70 percent of limits.memory, and the call is of low priority",
+    );
+    Err(CallError {
+        retry_after: Some(COME_AGAIN),
+        ..error
+    })
+}
+
 /// Starts the clock of the call: the client's deadline or the service's, whichever comes first.
 ///
 /// # Errors
@@ -208,7 +250,8 @@ enum Again {
 
 impl Again {
     fn of(retry: &config::Retry, aim: &Aim) -> Self {
-        if retry.attempts <= 1 && aim.others.is_empty() {
+        let hedged = aim.to.service().is_some_and(|service| service.config().hedge.is_some());
+        if retry.attempts <= 1 && aim.others.is_empty() && !hedged {
             Self::Never
         } else {
             Self::Perhaps
@@ -224,6 +267,15 @@ enum Payload {
 }
 
 impl Payload {
+    /// The body from its beginning beside one that is under way, if all of it has come.
+    fn complete(&self) -> Option<Body> {
+        match self {
+            Self::Empty => Some(Body::Empty),
+            Self::Once(_) => None,
+            Self::Replay(replay) => replay.is_complete().then(|| replay.body()).flatten(),
+        }
+    }
+
     fn new(body: Body, again: Again, protocol: Protocol) -> Self {
         if again == Again::Never || protocol == Protocol::WebSocket {
             Self::Once(Some(body))
@@ -268,6 +320,19 @@ fn may_retry(outcome: &Result<Reply, CallError>, to: &Upstream, percent: u8, cx:
     granted
 }
 
+/// Whether there may be one more attempt beside one that takes long; takes from the budgets as a retry does.
+fn may_hedge(to: &Upstream, percent: u8, cx: &CallContext) -> bool {
+    let granted = cx.attempts.get() > 0 && to.budget().take(percent, cx.started);
+    if let Some(service) = to.service() {
+        service.spec().state.count_hedge(granted);
+    }
+    if granted {
+        cx.attempts.set(cx.attempts.get() - 1);
+        cx.record.borrow_mut().hedged();
+    }
+    granted
+}
+
 /// Whether nobody has worked on the call, so that it may be made elsewhere whatever it is. What another site says of its
 /// backends is believed: it tells of a connection that failed only where no attempt before it counts.
 fn is_untaken(error: &CallError) -> bool {
@@ -290,7 +355,7 @@ async fn try_once(
     to: &Upstream,
     per_try: Option<Duration>,
     trace: Option<[u8; 55]>,
-    tried: &mut Vec<u64>,
+    tried: &RefCell<Vec<u64>>,
     cx: &Rc<CallContext>,
 ) -> Result<Reply, CallError> {
     match to {
@@ -336,7 +401,7 @@ async fn try_endpoint(
     head: &CallHead,
     body: Body,
     service: &Rc<Service>,
-    tried: &mut Vec<u64>,
+    tried: &RefCell<Vec<u64>>,
     cx: &Rc<CallContext>,
 ) -> Result<Reply, CallError> {
     let spec = service.config();
@@ -354,9 +419,9 @@ async fn try_endpoint(
     let translated = translate::is_needed(head, spec);
     let needs = if translated { Needs::Messages } else { Needs::Heads };
     let plan = Plan::choose(head.protocol, backend, needs);
-    let lease = service.pick(tried, head, cx)?;
+    let lease = service.pick(&tried.borrow(), head, cx)?;
     let endpoint = Rc::clone(lease.endpoint());
-    tried.push(endpoint.key);
+    tried.borrow_mut().push(endpoint.key);
     cx.record.borrow_mut().at_endpoint(spec, endpoint.address, plan.rung);
     let sent = if translated {
         // Boxed, so that calls that pass through do not carry its room.

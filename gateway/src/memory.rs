@@ -1,7 +1,8 @@
 //! The memory that the process uses, held against its budget.
 //!
 //! Windows, buffers and connections have limits of their own; this is the last line before the system ends the process:
-//! while more than 80 percent of `limits.memory` is in use, new calls are refused and those under way go on.
+//! while more than 80 percent of `limits.memory` is in use, new calls are refused, those of low priority from 70 percent on,
+//! and those under way go on.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,17 +11,25 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_millis(100);
 /// Share of the budget above which new calls are refused, in percent.
 const FULL: u64 = 80;
+/// Share above which those of low priority are.
+const NEAR: u64 = 70;
 
 /// Whether there is room for new calls.
 #[derive(Debug, Default)]
 pub struct Budget {
     full: AtomicBool,
+    near: AtomicBool,
 }
 
 impl Budget {
     /// Whether new calls are to be refused.
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
+    }
+
+    /// Whether new calls of low priority are to be refused.
+    pub fn is_near(&self) -> bool {
+        self.near.load(Ordering::Relaxed)
     }
 
     /// Looks at the use until the process ends. `limit` in bytes.
@@ -31,6 +40,7 @@ impl Budget {
             // Where the system does not tell, nothing is refused.
             let Some(used) = used() else { return };
             let full = used >= limit / 100 * FULL;
+            self.near.store(used >= limit / 100 * NEAR, Ordering::Relaxed);
             if full != self.full.swap(full, Ordering::Relaxed) {
                 if full {
                     tracing::warn!(used, limit, "memory is short: new calls are refused");

@@ -3,6 +3,7 @@
 
 pub mod budget;
 pub mod discard;
+pub mod hedge;
 pub mod rule;
 
 use std::cell::RefCell;
@@ -58,6 +59,12 @@ impl Replay {
                 at: 0,
             })
         })
+    }
+
+    /// Whether all of it has come and is remembered, so that several can read it at a time.
+    pub fn is_complete(&self) -> bool {
+        let tape = self.0.borrow();
+        !tape.overrun && matches!(tape.end, Some(Ok(_)))
     }
 
     /// Whether it can be had from its beginning.

@@ -86,6 +86,7 @@ async fn answer(mut call: Call, cx: &Rc<CallContext>) -> Result<Reply, CallError
             cx.record.borrow_mut().routed(found.index);
             cx.route.set(Some(found.index));
             policy::remember(&found, &call.head, cx);
+            cx.priority.set(found.route.priority);
             keeping = cache::Keeping::begin(found.index, &call.head, cx);
             let (way, target) = world.way(&found, &call.head)?;
             if let Some(target) = target {

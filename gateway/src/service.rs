@@ -1,5 +1,6 @@
 //! A service as one worker sees it: its endpoints, how one is picked, and the connections to them.
 
+pub mod adaptive;
 pub mod balance;
 pub mod breaker;
 pub mod connect;
@@ -14,6 +15,7 @@ pub mod metrics;
 pub mod outlier;
 pub mod probe;
 pub mod state;
+pub mod times;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -236,13 +238,7 @@ impl Service {
     /// [`FailureKind::NoEndpoint`] when there is none; [`FailureKind::Breaker`] when the gateway has enough under way.
     pub fn pick(self: &Rc<Self>, tried: &[u64], head: &CallHead, cx: &Rc<CallContext>) -> Result<Lease, CallError> {
         self.refresh();
-        let permit = match self.spec.config.breaker.max_requests {
-            None => None,
-            Some(limit) => match Permit::take(&self.spec.state, Counted::Requests, limit) {
-                Some(permit) => Some(permit),
-                None => return Err(breaker::refusal(&self.spec.state, Counted::Requests, limit)),
-            },
-        };
+        let permit = self.permit(cx)?;
         let endpoints = self.endpoints.borrow().clone();
         let balance = self.spec.config.balance;
         let set = Set {
@@ -285,6 +281,39 @@ impl Service {
     /// How many retries there may be.
     pub fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// How long an attempt is waited for before another is made beside it, and how many; none where that is not wanted, or
+    /// not known yet.
+    pub fn hedge(&self) -> Option<(Duration, u8)> {
+        let hedge = self.spec.config.hedge?;
+        let after = match hedge.after {
+            config::HedgeAfter::Time(time) => time,
+            config::HedgeAfter::Percentile(_) => self.spec.state.times.percentile()?,
+        };
+        Some((after, hedge.max))
+    }
+
+    /// A place among the calls under way, where these are limited.
+    fn permit(&self, cx: &CallContext) -> Result<Option<Permit>, CallError> {
+        let (state, priority) = (&self.spec.state, cx.priority.get());
+        let written = self.spec.config.breaker.max_requests;
+        let written = written.map(|limit| adaptive::share(limit, priority, adaptive::Above::Never));
+        let found = self.spec.config.adaptive.as_ref();
+        let found = found.map(|rule| state.seen.limit(rule, priority));
+        let limit = match (written, found) {
+            (None, None) => return Ok(None),
+            (written, found) => written.unwrap_or(u32::MAX).min(found.unwrap_or(u32::MAX)),
+        };
+        if let Some(permit) = Permit::take(state, Counted::Requests, limit) {
+            return Ok(Some(permit));
+        }
+        state.seen.refused();
+        Err(if written == Some(limit) {
+            breaker::refusal(state, Counted::Requests, limit)
+        } else {
+            breaker::overload(state, limit)
+        })
     }
 
     /// Whether some endpoint is well.

@@ -11,6 +11,7 @@ mod destination;
 mod edge;
 mod endpoints;
 mod health;
+mod hedge;
 mod introspectors;
 mod issuers;
 mod limits;

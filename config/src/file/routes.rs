@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::Known;
 use super::aggregate::AggregateFile;
 use super::destination::{FixedFile, RedirectFile, ToFile, captures, template, to};
+use super::hedge::PRIORITIES;
 use super::matching::{MatchFile, prefix};
 use super::policies::{
     AuthenticateFile, AuthorizeFile, CacheFile, CompressionFile, ConcurrencyFile, CorsFile, IpFile, MessageLimitFile,
@@ -17,7 +18,7 @@ use super::policies::{
 };
 use super::retry::RetryFile;
 use super::services::LONGEST;
-use super::value::{OneOrMany, all, is_host, name, optional};
+use super::value::{OneOrMany, all, choice, is_host, name, optional};
 use crate::model::{Destination, Match, Name, PathMatch, Rewrite, Route, Segment};
 use crate::path::KeyPath;
 use crate::problems::Problems;
@@ -52,6 +53,9 @@ pub(super) struct RouteFile {
     retry: Option<RetryFile>,
     /// Largest request body. Default: `limits.body`.
     max_body: Option<SizeText>,
+    /// Whose calls are refused first when there is too much of them. Default: `normal`.
+    #[schemars(extend("enum" = ["high", "normal", "low"]))]
+    priority: Option<String>,
     /// Networks of clients that may call, and that may not.
     ip: Option<IpFile>,
     /// Pages of other origins that may call.
@@ -210,6 +214,9 @@ impl RouteFile {
             timeout.parse(&at.key("timeout"), &range, problems)
         });
         let retry = optional(self.retry, |retry| retry.parse(&at.key("retry"), problems));
+        let priority = optional(self.priority, |text| {
+            choice(&text, &at.key("priority"), &PRIORITIES, problems)
+        });
         let max_body = optional(self.max_body, |size| {
             size.parse(&at.key("max_body"), &(0..=1 << 40), problems)
         });
@@ -243,6 +250,7 @@ impl RouteFile {
             timeout: timeout?,
             retry: retry?,
             max_body: max_body?,
+            priority: priority?.unwrap_or_default(),
             policies: policies?,
         })
     }

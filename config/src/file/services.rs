@@ -11,6 +11,7 @@ use super::Known;
 use super::balance::{BreakerFile, ChoiceFile, HashOnFile};
 use super::endpoints::DiscoverFile;
 use super::health::{HealthFile, OutlierFile};
+use super::hedge::{AdaptiveFile, HedgeFile};
 use super::listeners::CertificateFile;
 use super::matching::grpc;
 use super::policies::AuthorizeFile;
@@ -73,6 +74,10 @@ pub(super) struct ServiceFile {
     timeouts: Option<ServiceTimeoutsFile>,
     /// Tries after a failure that is safe to repeat.
     retry: Option<RetryFile>,
+    /// A second attempt beside one that takes long; leave it out for none.
+    hedge: Option<HedgeFile>,
+    /// Calls under way are limited by how long they take; leave it out for no such limit, `{}` for the defaults.
+    adaptive: Option<AdaptiveFile>,
     /// gRPC methods that may be called twice, as `package.Service/Method`, or `package.Service` for all of its. Default:
     /// none.
     idempotent_methods: Option<Vec<String>>,
@@ -186,6 +191,8 @@ impl ServiceFile {
         let idempotent_methods = all(self.idempotent_methods, &at.key("idempotent_methods"), |text, at| {
             grpc(&text, at, problems)
         });
+        let hedge = optional(self.hedge, |hedge| hedge.parse(&at.key("hedge"), problems));
+        let adaptive = optional(self.adaptive, |adaptive| adaptive.parse(&at.key("adaptive"), problems));
         let health = optional(self.health, |health| health.parse(&at.key("health"), problems));
         let outlier = optional(self.outlier, |outlier| outlier.parse(&at.key("outlier"), problems));
         let breaker = self.breaker.unwrap_or_default().parse(&at.key("breaker"), problems);
@@ -231,6 +238,8 @@ impl ServiceFile {
             timeouts: timeouts?,
             retry: retry?,
             idempotent_methods: idempotent_methods?,
+            hedge: hedge?,
+            adaptive: adaptive?,
             health: health?,
             outlier: outlier?,
             breaker: breaker?,

@@ -88,6 +88,31 @@ pub struct Breaker {
     pub max_requests: Option<u32>,
 }
 
+/// `[services.adaptive]`: how many calls may be under way follows from how long they take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adaptive {
+    /// Never fewer. Default 10.
+    pub min: u32,
+    /// Never more, and so many at first. Default 1000.
+    pub max: u32,
+    /// By how many percent replies may take longer than at their best. Default 50.
+    pub tolerance: u16,
+    /// How often the limit is looked at. Default 1 s.
+    pub window: Duration,
+}
+
+/// Which calls are refused first when there is too much of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// These last.
+    High,
+    /// Unless something else is said.
+    #[default]
+    Normal,
+    /// These first.
+    Low,
+}
+
 /// What of a call says which endpoint it goes to (`ring-hash`). Where a call has no such thing, its client's address does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HashOn {

@@ -53,6 +53,24 @@ pub struct RetryOn {
     pub codes: CodeSet,
 }
 
+/// `[services.hedge]`: a second attempt beside one that takes long; the first reply wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hedge {
+    /// How long an attempt is waited for alone.
+    pub after: HedgeAfter,
+    /// Attempts beside the first, at most. Default 1.
+    pub max: u8,
+}
+
+/// How long an attempt is waited for alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HedgeAfter {
+    /// So long.
+    Time(Duration),
+    /// As long as this share of the service's recent replies took at most, in percent.
+    Percentile(u8),
+}
+
 impl Retry {
     /// What is in force where nothing is written.
     pub const DEFAULT: Self = Self {

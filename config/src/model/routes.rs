@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Name, Protocol, Retry};
+use super::{Name, Priority, Protocol, Retry};
 use crate::policies::Policies;
 
 /// `[[routes]]`.
@@ -25,6 +25,8 @@ pub struct Route {
     pub retry: Option<Retry>,
     /// Largest request body in bytes. Default: `limits.body`.
     pub max_body: Option<u64>,
+    /// Whose calls are refused first when there is too much of them. Default: normal.
+    pub priority: Priority,
     /// What is checked, limited, kept or changed of its calls.
     pub policies: Policies,
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Breaker, CertificateFiles, GrpcMatch, HashOn, Health, Name, Outlier, Retry};
+use super::{Adaptive, Breaker, CertificateFiles, GrpcMatch, HashOn, Health, Hedge, Name, Outlier, Retry};
 use crate::policies::Authorize;
 
 /// Where addresses come from.
@@ -92,6 +92,10 @@ pub struct Service {
     pub timeouts: ServiceTimeouts,
     /// Tries after a failure that is safe to repeat. Default: 1 more than the first.
     pub retry: Retry,
+    /// When a second attempt is made beside one that takes long. Default: never.
+    pub hedge: Option<Hedge>,
+    /// How many calls may be under way, by how long they take. Default: not limited that way.
+    pub adaptive: Option<Adaptive>,
     /// gRPC methods that may be called twice. HTTP methods say so themselves (RFC 9110, section 9.2.2).
     pub idempotent_methods: Vec<GrpcMatch>,
     /// Checks of every endpoint. Default: none.

@@ -55,6 +55,7 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, export: Rc<str>, end: bool, wor
         caller,
         trace,
         request_id,
+        urgency,
         ..
     } = head;
     let tunnel = slot.tunnel();
@@ -93,6 +94,7 @@ async fn answer(slot: &Rc<Slot>, head: OpenHead, export: Rc<str>, end: bool, wor
         context.principal.set(principal).ok();
         context.arm(context.left());
     }
+    context.priority.set(super::call::priority(urgency));
     let body = if end && head.protocol != Protocol::WebSocket {
         Body::Empty
     } else {

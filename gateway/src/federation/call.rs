@@ -47,11 +47,29 @@ pub async fn open(
         caller: caller.as_deref(),
         trace: trace.and_then(|trace| TraceParent::parse(&trace)),
         request_id: cx.request_id.as_deref(),
-        urgency: None,
+        urgency: urgency(cx.priority.get()),
     };
     match link.pick() {
         Some(tunnel) => over(&tunnel, head, body).await,
         None => Box::pin(without_tunnel(link, head, body, cx)).await,
+    }
+}
+
+/// A priority as it goes over a tunnel: on the scale of RFC 9218, where 0 is the most urgent and 3 needs no word.
+fn urgency(priority: config::Priority) -> Option<u8> {
+    match priority {
+        config::Priority::High => Some(1),
+        config::Priority::Normal => None,
+        config::Priority::Low => Some(6),
+    }
+}
+
+/// The same at the other end.
+pub(super) fn priority(urgency: Option<u8>) -> config::Priority {
+    match urgency {
+        Some(0..=2) => config::Priority::High,
+        Some(4..) => config::Priority::Low,
+        Some(3) | None => config::Priority::Normal,
     }
 }
 

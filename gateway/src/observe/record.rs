@@ -114,6 +114,16 @@ impl Record {
         self.rung = Some(rung);
     }
 
+    /// A further attempt is made beside the one under way.
+    pub fn hedged(&mut self) {
+        self.attempts = self.attempts.saturating_add(1);
+    }
+
+    /// Of several attempts, the one at this endpoint has the reply.
+    pub fn won_at(&mut self, endpoint: SocketAddr) {
+        self.endpoint = Some(endpoint);
+    }
+
     /// The attempt is at another site.
     pub fn at_site(&mut self, site: &config::Name, export: &config::Name) {
         self.peer = Some(config::Name::clone(site));

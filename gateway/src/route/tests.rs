@@ -92,6 +92,7 @@ fn route(matches: Match) -> Route {
         timeout: None,
         retry: None,
         max_body: None,
+        priority: causeway_config::Priority::Normal,
         policies: causeway_config::Policies::default(),
     }
 }

@@ -76,6 +76,11 @@ impl Permit {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
                 (count < limit).then_some(count + 1)
             });
+        if counted == Counted::Requests
+            && let Ok(before) = taken
+        {
+            state.seen.under_way(before + 1);
+        }
         taken.ok().map(|_| Self {
             state: Arc::clone(state),
             counted,
@@ -116,6 +121,19 @@ pub fn refusal(state: &ServiceState, counted: Counted, limit: u32) -> CallError 
         ..CallError::new(FailureKind::Breaker, detail)
     }
 }
+
+/// The refusal of a call that the limit found from times does not allow; counts it.
+pub fn overload(state: &ServiceState, limit: u32) -> CallError {
+    state.count_refusal(ADAPTIVE);
+    let detail = format!("the adaptive limit of service `{}` is {limit}", state.name());
+    CallError {
+        retry_after: Some(COME_AGAIN),
+        ..CallError::new(FailureKind::Overload, detail)
+    }
+}
+
+/// The label of refusals by that limit.
+pub const ADAPTIVE: &str = "adaptive";
 
 #[cfg(test)]
 mod tests {

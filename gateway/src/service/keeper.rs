@@ -20,6 +20,9 @@ use super::{ServiceSpec, outlier, probe};
 
 /// Longest sleep of a keeper.
 const LONGEST: Duration = Duration::from_secs(60);
+/// How often percentiles are looked at, and after how many looks the past counts for half.
+const LOOK: Duration = Duration::from_secs(1);
+const FADE: u32 = 10;
 /// First checks are spread over this, or over their interval if that is shorter.
 const SPREAD: Duration = Duration::from_secs(1);
 
@@ -72,6 +75,11 @@ struct Keeper {
     busy: HashSet<u64>,
     /// When the shares of failures are looked at next, in milliseconds of the gateway.
     sweep: u64,
+    /// When the limit that is found from times is looked at next.
+    adapt: u64,
+    /// When the percentile of times is looked at next, and how often it was.
+    look: u64,
+    looks: u32,
 }
 
 impl Keeper {
@@ -83,6 +91,9 @@ impl Keeper {
             running: FuturesUnordered::new(),
             busy: HashSet::new(),
             sweep,
+            adapt: 0,
+            look: 0,
+            looks: 0,
         }
     }
 
@@ -99,7 +110,8 @@ impl Keeper {
         if spec.config.outlier.is_none() {
             self.endpoints.values().for_each(|endpoint| endpoint.uneject());
         }
-        if spec.config.health.is_none() && spec.config.outlier.is_none() {
+        let idle = spec.config.health.is_none() && spec.config.outlier.is_none();
+        if idle && spec.config.adaptive.is_none() && spec.config.hedge.is_none() {
             return;
         }
         loop {
@@ -147,6 +159,24 @@ impl Keeper {
                     next = next.min(until);
                 }
             }
+        }
+        if let Some(rule) = &self.spec.config.adaptive {
+            if now >= self.adapt {
+                state.adapt(rule);
+                self.adapt = now + millis(rule.window);
+            }
+            next = next.min(self.adapt);
+        }
+        if let Some(config::HedgeAfter::Percentile(percent)) = self.spec.config.hedge.map(|hedge| hedge.after) {
+            if now >= self.look {
+                state.times.look(percent);
+                self.looks += 1;
+                if self.looks.is_multiple_of(FADE) {
+                    state.times.fade();
+                }
+                self.look = now + millis(LOOK);
+            }
+            next = next.min(self.look);
         }
         if let Some(health) = self.spec.config.health.clone() {
             let idle = self

@@ -51,7 +51,10 @@ impl Lease {
     pub fn new(endpoint: Rc<Endpoint>, service: &Rc<Service>, permit: Option<Permit>, cx: &Rc<CallContext>) -> Self {
         endpoint.began();
         let config = service.config();
-        let wanted = config.outlier.is_some() || config.balance == config::Balance::PeakEwma;
+        let wanted = config.outlier.is_some()
+            || config.adaptive.is_some()
+            || config.hedge.is_some()
+            || config.balance == config::Balance::PeakEwma;
         let report = wanted.then(|| Report {
             service: Rc::clone(service),
             since: Instant::now(),
@@ -109,16 +112,26 @@ impl Lease {
 }
 
 impl Report {
-    /// Tells how long the answer took.
+    /// Tells how long the answer took, or how long it was waited for.
     fn time(&self, endpoint: &Endpoint) {
-        if self.service.config().balance != config::Balance::PeakEwma {
-            return;
+        let spec = self.service.spec();
+        let config = &spec.config;
+        let took = self.since.elapsed();
+        if self.verdict != Verdict::Silent {
+            if config.adaptive.is_some() {
+                spec.state.seen.took(took);
+            }
+            if config.hedge.is_some() {
+                spec.state.times.took(took);
+            }
         }
-        let (latency, now) = (&endpoint.state().latency, self.service.spec().state.now());
-        match self.verdict {
-            Verdict::Good => latency.answered(self.since.elapsed(), now),
-            Verdict::Bad => latency.failed(self.since.elapsed(), now),
-            Verdict::Open | Verdict::Silent => {}
+        if config.balance == config::Balance::PeakEwma {
+            let (latency, now) = (&endpoint.state().latency, spec.state.now());
+            match self.verdict {
+                Verdict::Good => latency.answered(took, now),
+                Verdict::Bad => latency.failed(took, now),
+                Verdict::Open | Verdict::Silent => {}
+            }
         }
     }
 
@@ -155,8 +168,10 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.endpoint.ended();
         let Some(report) = &mut self.report else { return };
-        if report.verdict == Verdict::Open && report.is_late() {
-            report.verdict = Verdict::Bad;
+        if report.verdict == Verdict::Open {
+            if report.is_late() {
+                report.verdict = Verdict::Bad;
+            }
             report.time(&self.endpoint);
         }
         let Some(rule) = &report.service.config().outlier else {

@@ -20,6 +20,10 @@ pub struct ServiceMetrics {
     pub refused: Family<Counter>,
     /// `causeway_retries_total{service,result}`: `made`, or `no_budget`.
     pub retries: Family<Counter>,
+    /// `causeway_hedges_total{service,result}`: attempts beside another: `made`, or `no_budget`.
+    pub hedges: Family<Counter>,
+    /// `causeway_service_limit{service}`: calls that may be under way, as found from times; 0 where that is not asked for.
+    pub limit: Family<Gauge>,
     /// `causeway_failovers_total`: calls that went on to a later tier of their route because nobody took them.
     pub failovers: Counter,
 }
@@ -58,6 +62,16 @@ impl ServiceMetrics {
                 "Further attempts of calls, by whether the retry budget allowed them.",
                 &["service", "result"],
             ),
+            hedges: registry.counter(
+                "causeway_hedges_total",
+                "Attempts beside one that takes long, by whether the retry budget allowed them.",
+                &["service", "result"],
+            ),
+            limit: registry.gauge(
+                "causeway_service_limit",
+                "Calls that may be under way at a service, as found from how long they take.",
+                &["service"],
+            ),
             failovers: registry
                 .counter(
                     "causeway_failovers_total",
@@ -77,12 +91,15 @@ pub(super) struct Series {
     pub(super) panic: Gauge,
     retried: OnceLock<Counter>,
     unbudgeted: OnceLock<Counter>,
+    hedged: OnceLock<Counter>,
+    unhedged: OnceLock<Counter>,
+    limit: OnceLock<Gauge>,
     /// By limit, in the order of `LIMITS`; made when first needed, because most never are.
     refused: [OnceLock<Counter>; LIMITS.len()],
 }
 
 /// The limits of a service.
-const LIMITS: [&str; 3] = ["max_connections", "max_pending", "max_requests"];
+const LIMITS: [&str; 4] = ["adaptive", "max_connections", "max_pending", "max_requests"];
 
 impl Series {
     pub(super) fn of(service: &str, metrics: &ServiceMetrics) -> Self {
@@ -92,6 +109,9 @@ impl Series {
             panic: metrics.service_panic.with(&[service]),
             retried: OnceLock::new(),
             unbudgeted: OnceLock::new(),
+            hedged: OnceLock::new(),
+            unhedged: OnceLock::new(),
+            limit: OnceLock::new(),
             refused: std::array::from_fn(|_| OnceLock::new()),
         }
     }
@@ -104,6 +124,22 @@ impl Series {
             (&self.unbudgeted, "no_budget")
         };
         cell.get_or_init(|| metrics.retries.with(&[service, result])).inc();
+    }
+
+    /// Counts an attempt beside another that was wished for.
+    pub(super) fn hedge(&self, service: &str, granted: bool, metrics: &ServiceMetrics) {
+        let (cell, result) = if granted {
+            (&self.hedged, "made")
+        } else {
+            (&self.unhedged, "no_budget")
+        };
+        cell.get_or_init(|| metrics.hedges.with(&[service, result])).inc();
+    }
+
+    /// Shows the limit that was found.
+    pub(super) fn limit(&self, service: &str, limit: u32, metrics: &ServiceMetrics) {
+        let gauge = self.limit.get_or_init(|| metrics.limit.with(&[service]));
+        gauge.set(f64::from(limit));
     }
 
     /// Counts a call that this limit refused. Takes a lock only for the first.

@@ -13,11 +13,12 @@ use std::time::Instant;
 use causeway_config as config;
 use tokio::sync::Notify;
 
-use super::breaker;
 use super::health::Streak;
 use super::latency::Latency;
 use super::metrics::{Series, ServiceMetrics};
 use super::outlier::{self, Counts, Reason};
+use super::times::Times;
+use super::{adaptive, breaker};
 use crate::discovery;
 use crate::telemetry::metrics::{Gauge, Registry};
 
@@ -61,6 +62,9 @@ impl ServiceStates {
             known: AtomicU32::new(0),
             ejected: AtomicU32::new(0),
             counts: breaker::Counts::default(),
+            seen: adaptive::Seen::default(),
+            gradient: Mutex::default(),
+            times: Times::default(),
             wake: Notify::new(),
         });
         services.insert(config::Name::clone(name), Arc::downgrade(&state));
@@ -83,6 +87,11 @@ pub struct ServiceState {
     ejected: AtomicU32,
     /// What is under way, where that is limited.
     pub(super) counts: breaker::Counts,
+    /// What the limit is found from, where there is one.
+    pub(super) seen: adaptive::Seen,
+    gradient: Mutex<Option<adaptive::Gradient>>,
+    /// How long replies take, where somebody wants a percentile.
+    pub(super) times: Times,
     /// Tells the keeper that there is an ejection whose end it has to see to.
     pub(super) wake: Notify,
 }
@@ -91,6 +100,21 @@ impl ServiceState {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Ends a window of the limit that is found from times, and sets it anew.
+    pub(super) fn adapt(&self, rule: &config::Adaptive) {
+        let window = self.seen.take();
+        let mut gradient = self.gradient.lock().unwrap_or_else(PoisonError::into_inner);
+        let gradient = gradient.get_or_insert_with(|| adaptive::Gradient::new(rule));
+        let limit = gradient.on(&window, rule);
+        self.seen.set(limit);
+        self.series.limit(&self.name, limit, &self.metrics);
+    }
+
+    /// Counts an attempt beside another that was wished for, and perhaps granted.
+    pub fn count_hedge(&self, granted: bool) {
+        self.series.hedge(&self.name, granted, &self.metrics);
     }
 
     /// Counts a further attempt that was wished for, and perhaps granted.

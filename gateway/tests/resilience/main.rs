@@ -5,11 +5,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+mod adaptive;
 mod backend;
 mod balance;
 mod breaker;
 mod failover;
 mod health;
+mod hedge;
 mod outlier;
 mod retry;
 mod support;
