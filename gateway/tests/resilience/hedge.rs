@@ -67,11 +67,13 @@ fn a_percentile_is_waited_for_that_recent_replies_gave() {
     let (one, two) = (Backend::start(), Backend::start());
     let more = "hedge = { after = 'p95' }\nretry = { attempts = 1 }\ntimeouts = { total = '10s' }";
     let site = Site::start("local", 1, &service("http", &[one.address, two.address], more));
-    for _ in 0..100 {
+    // Quick replies for longer than it takes until the percentile is looked at: those that are given up below must not be
+    // the first that it is made of.
+    let began = std::time::Instant::now();
+    while began.elapsed() < Duration::from_millis(1500) {
         assert_eq!(site.get("/x"), 200);
     }
     one.does.pause.store(60_000, Ordering::Relaxed);
-    // The percentile is looked at once a second; a call before that waits for nobody.
     until("a hedge is made", || {
         let mut client = crate::support::Client::connect(site.address()).unwrap();
         client.send("GET", "/x", "", "").unwrap();
